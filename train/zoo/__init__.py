@@ -1,0 +1,1 @@
+"""The shipped weights: read them with colora.train.checkpoint, by name."""
