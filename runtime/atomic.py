@@ -1,0 +1,125 @@
+"""Writing so that a kill, a crash or a full disk leaves what was there before whole.
+
+Everything is built under a hidden name beside its target (same file system), flushed to the disk, and
+only then put in its place by one rename. Names are `.<target>.<pid>-<random>.partial`; what a killed process left
+behind is swept away by the next write of the same target.
+"""
+
+import ctypes
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+RENAME_EXCHANGE = 2  # linux/fs.h
+AT_FDCWD = -100  # fcntl.h
+
+
+@contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a path to write to; when the block ends without an exception it becomes `path`, else it is removed.
+
+    Raises: OSError of whatever failed, with the old file untouched.
+    """
+    target = Path(path)
+    partial = _partial(target)
+    try:
+        yield partial
+        flush(partial)
+        os.replace(partial, target)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
+        raise
+    flush(target.parent)
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write `data` to `path`, whole or not at all."""
+    with atomic_file(path) as partial:
+        partial.write_bytes(data)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write `text` to `path` in UTF-8, whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield an empty folder to fill; when the block ends without an exception it takes the place of `path`.
+
+    An existing folder is exchanged in one step where the system can (Linux), so `path` is at every moment the old or the
+    new folder, whole. Elsewhere the old one is moved aside first, and back if the second rename fails.
+    """
+    target = Path(path)
+    partial = _partial(target)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        for folder, _, names in os.walk(partial):
+            for name in names:
+                flush(Path(folder, name))
+            flush(Path(folder))
+        if target.is_dir():
+            _swap(partial, target)
+        else:
+            os.rename(partial, target)
+        flush(target.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)  # after a swap this is the old folder
+
+
+def flush(path: Path) -> None:
+    """Ask the system to put a file's bytes, or a folder's names, on the disk."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows has no handle on a folder to flush
+    handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _partial(target: Path) -> Path:
+    """A fresh hidden name beside `target`; removes those of processes that no longer run."""
+    for stale in target.parent.glob(f".{target.name}.*-*.partial"):
+        pid = stale.name[len(target.name) + 2 :].partition("-")[0]
+        if pid.isdigit() and not _alive(int(pid)):
+            if stale.is_dir():
+                shutil.rmtree(stale, ignore_errors=True)
+            else:
+                stale.unlink(missing_ok=True)
+    return target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+
+
+def _alive(pid: int) -> bool:
+    if os.name == "nt":
+        return True  # os.kill(pid, 0) would end the process there
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
+def _swap(new: Path, old: Path) -> None:
+    """Exchange two folders: one system call on Linux, else two renames."""
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        rename = getattr(libc, "renameat2", None)  # glibc 2.28 and later
+        if rename is not None and rename(AT_FDCWD, bytes(new), AT_FDCWD, bytes(old), RENAME_EXCHANGE) == 0:
+            return
+    aside = new.with_suffix(".previous")
+    os.rename(old, aside)
+    try:
+        os.rename(new, old)
+    except BaseException:
+        os.rename(aside, old)
+        raise
+    os.rename(aside, new)
