@@ -46,7 +46,9 @@ class RestormerConfig:
         for level, heads in enumerate(self.heads):
             channels = self.dim << level
             if channels % heads:
-                raise ValueError(f"level {level + 1} has {channels} channels, {heads} heads: expected a divisor")
+                raise ValueError(
+                    f"level {level + 1} has {channels} channels, {heads} heads: expected a divisor"
+                )
 
     @property
     def multiple_of(self) -> int:
