@@ -1,8 +1,8 @@
 """Writing so that a kill, a crash or a full disk leaves what was there before whole.
 
 Everything is built under a hidden name beside its target (same file system), flushed to the disk, and
-only then put in its place by one rename. Names are `.<target>.<pid>-<random>.partial`; what a killed process left
-behind is swept away by the next write of the same target.
+only then put in its place by one rename. Names are `.<target>.<pid>-<random>.partial`; what a killed
+process left behind is swept away by the next write of the same target.
 """
 
 import ctypes
@@ -20,16 +20,16 @@ AT_FDCWD = -100  # fcntl.h
 
 @contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a path to write to; when the block ends without an exception it becomes `path`, else it is removed.
+    """Yield a path to write to: it becomes `path` when the block ends well, and is removed when it does not.
 
     Raises: OSError of whatever failed, with the old file untouched.
     """
-    target = Path(path)
+    target = Path(path).resolve()
     partial = _partial(target)
     try:
         yield partial
         flush(partial)
-        os.replace(partial, target)
+        partial.replace(target)
     except BaseException:
         with suppress(OSError):
             partial.unlink()
@@ -50,12 +50,13 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 @contextmanager
 def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield an empty folder to fill; when the block ends without an exception it takes the place of `path`.
+    """Yield an empty folder to fill: it becomes `path` when the block ends well, and is removed when not.
 
-    An existing folder is exchanged in one step where the system can (Linux), so `path` is at every moment the old or the
-    new folder, whole. Elsewhere the old one is moved aside first, and back if the second rename fails.
+    An existing folder is exchanged in one step where the system can (Linux), so `path` is at every moment
+    the old or the new folder, whole. Elsewhere the old one is moved aside first, and back if the next
+    rename fails.
     """
-    target = Path(path)
+    target = Path(path).resolve()
     partial = _partial(target)
     partial.mkdir(parents=True)
     try:
@@ -67,7 +68,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         if target.is_dir():
             _swap(partial, target)
         else:
-            os.rename(partial, target)
+            partial.rename(target)
         flush(target.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)  # after a swap this is the old folder
@@ -116,10 +117,10 @@ def _swap(new: Path, old: Path) -> None:
         if rename is not None and rename(AT_FDCWD, bytes(new), AT_FDCWD, bytes(old), RENAME_EXCHANGE) == 0:
             return
     aside = new.with_suffix(".previous")
-    os.rename(old, aside)
+    old.rename(aside)
     try:
-        os.rename(new, old)
+        new.rename(old)
     except BaseException:
-        os.rename(aside, old)
+        aside.rename(old)
         raise
-    os.rename(aside, new)
+    aside.rename(new)

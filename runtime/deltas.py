@@ -1,8 +1,9 @@
 """What an adapter stores for a parameter, and the change ΔW that it means.
 
-One entry per kind. Functions use only `@`, `*` and `.reshape`, which numpy arrays and torch tensors share, so training
-(with gradients) and the device run the same lines. `scale` multiplies whatever a kind returns.
-Low rank: LoRA (Hu et al. 2021, eq. 3) on the kernel flattened to Cout × (Cin/groups·kh·kw), as CoLoRA does.
+One entry per kind. Functions use only `@`, `*` and `.reshape`, which numpy arrays and torch tensors
+share, so training (with gradients) and the device run the same lines. `scale` multiplies whatever a kind
+returns. Low rank: LoRA (Hu et al. 2021, eq. 3) on the kernel flattened to Cout × (Cin/groups·kh·kw), as
+CoLoRA does.
 """
 
 import math
@@ -33,7 +34,9 @@ def _low_rank_shapes(shape: Shape, rank: int) -> dict[str, Shape]:
     if rank < 1:
         raise CheckpointError(f"low-rank delta with rank {rank}; expected at least 1")
     if len(shape) < 2:
-        raise CheckpointError(f"low-rank delta of a parameter of shape {shape}; expected 2 axes or more: store it dense")
+        raise CheckpointError(
+            f"low-rank delta of a parameter of shape {shape}; expected 2 axes or more: store it dense"
+        )
     return {"lora_A": (rank, math.prod(shape[1:])), "lora_B": (shape[0], rank)}
 
 

@@ -1,0 +1,183 @@
+"""The weight program: graph tensors as functions of source parameters.
+
+Compiler passes fold source parameters into fewer graph tensors; each records what it did as steps on a
+running value, so that a device can redo it for another task. Operands are task-updated parameters in
+float32.
+
+| step | value v becomes |
+|---|---|
+| `param p` | p (first) |
+| `scale_in p` | v · p along axis 1 (input channels): W·diag(p) |
+| `scale_out p` | v · p along axis 0 (output channels): diag(p)·W, or a bias times p |
+| `center_in` | v less its mean over axis 1: W·(I − 11ᵀ/C) |
+| `add_through W b` | v + W·b, W a 1×1 kernel; as a first step v is 0 |
+| `slice_out i j` | v[i:j] along axis 0 |
+| `reshape n…` | v in that shape |
+| `cast d` | v as float16 or float32 (last) |
+
+A new operation raises the manifest's format.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from colora.devices.errors import BundleError
+from colora.runtime.weights import Array
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation: `args` are parameter names (text), sizes (int) or a dtype (text)."""
+
+    op: str
+    args: tuple[str | int, ...] = ()
+
+
+Steps = tuple[Step, ...]
+Program = Mapping[str, Steps]
+"""Graph tensor → the steps that make it."""
+
+
+def _param(v: Array, p: Array) -> Array:
+    return p
+
+
+def _scale_in(v: Array, p: Array) -> Array:
+    return v * p.reshape(1, -1, *[1] * (v.ndim - 2))
+
+
+def _scale_out(v: Array, p: Array) -> Array:
+    return v * p.reshape(-1, *[1] * (v.ndim - 1))
+
+
+def _center_in(v: Array) -> Array:
+    centred: Array = v - v.mean(axis=1, keepdims=True)
+    return centred
+
+
+def _add_through(v: Array, w: Array, b: Array) -> Array:
+    through: Array = w.reshape(len(w), -1) @ b.reshape(-1)
+    return v + through.reshape(v.shape) if v.ndim else through
+
+
+def _slice_out(v: Array, begin: int, end: int) -> Array:
+    if not 0 <= begin < end <= len(v):
+        raise ValueError(f"[{begin}:{end}] of {len(v)}")
+    return v[begin:end]
+
+
+def _reshape(v: Array, *shape: int) -> Array:
+    return v.reshape(shape)
+
+
+def _cast(v: Array, dtype: str) -> Array:
+    with np.errstate(over="ignore"):
+        cast: Array = v.astype(dtype)
+    if not np.isfinite(cast).all():
+        raise ValueError(f"overflows {dtype}")
+    return cast
+
+
+@dataclass(frozen=True)
+class Op:
+    """How one operation is written and computed."""
+
+    args: str
+    """One letter per argument: p parameter, i size, d dtype; `i*` any number of sizes."""
+    apply: Callable[..., Array]
+
+
+OPS: dict[str, Op] = {
+    "param": Op("p", _param),
+    "scale_in": Op("p", _scale_in),
+    "scale_out": Op("p", _scale_out),
+    "center_in": Op("", _center_in),
+    "add_through": Op("pp", _add_through),
+    "slice_out": Op("ii", _slice_out),
+    "reshape": Op("i*", _reshape),
+    "cast": Op("d", _cast),
+}
+FIRST = ("param", "add_through")
+DTYPES = ("float16", "float32")
+
+
+def parse_program(data: Any) -> dict[str, Steps]:
+    """Program from its JSON form `{tensor: [[op, arg…], …]}`. Raises: BundleError naming tensor, step and reason."""
+    if not isinstance(data, dict):
+        raise BundleError(f"weight program is {type(data).__name__}, expected an object of tensor: steps")
+    return {tensor: _parse_steps(tensor, steps) for tensor, steps in data.items()}
+
+
+def program_json(program: Program) -> dict[str, list[list[str | int]]]:
+    """The form `parse_program` reads."""
+    return {tensor: [[step.op, *step.args] for step in steps] for tensor, steps in program.items()}
+
+
+def operands(steps: Iterable[Step]) -> tuple[str, ...]:
+    """Source parameters that `steps` read, each once, in order of first use."""
+    named = (
+        a for step in steps for a, kind in zip(step.args, OPS[step.op].args, strict=False) if kind == "p"
+    )
+    return tuple(dict.fromkeys(str(name) for name in named))
+
+
+def run_steps(tensor: str, steps: Steps, param: Callable[[str], Array]) -> Array:
+    """Compute one graph tensor; `param` gives the task-updated float32 parameter of a name.
+
+    The result is C-contiguous, and fresh unless the only step is `param`.
+    Raises: BundleError naming tensor and step where shapes do not fit or a cast overflows.
+    """
+    value: Array = np.zeros((), np.float32)
+    for step in steps:
+        kinds = OPS[step.op].args
+        args = [
+            param(str(a)) if k == "p" else a for a, k in zip(step.args, kinds * len(step.args), strict=False)
+        ]
+        try:
+            value = OPS[step.op].apply(value, *args)
+        except (ValueError, IndexError) as e:
+            raise BundleError(f"weight program of {tensor}: {_show(step)} on {value.shape}: {e}") from e
+    return np.asarray(value, order="C")
+
+
+def _parse_steps(tensor: str, data: Any) -> Steps:
+    where = f"weight program of {tensor}"
+    if not isinstance(data, list) or not data:
+        raise BundleError(f"{where}: expected a list of steps, got {data!r:.80}")
+    steps = []
+    for i, entry in enumerate(data):
+        if not isinstance(entry, list) or not entry or entry[0] not in OPS:
+            raise BundleError(f"{where}: unknown step {entry!r:.80}; this version knows {', '.join(OPS)}")
+        step = Step(entry[0], tuple(entry[1:]))
+        _check(where, step)
+        if i == 0 and step.op not in FIRST:
+            raise BundleError(f"{where}: starts with {_show(step)}; expected {' or '.join(FIRST)}")
+        if i > 0 and step.op == "param":
+            raise BundleError(f"{where}: {_show(step)} after other steps; expected it first")
+        if step.op == "cast" and i < len(data) - 1:
+            raise BundleError(f"{where}: {_show(step)} before other steps; expected it last")
+        steps.append(step)
+    return tuple(steps)
+
+
+def _check(where: str, step: Step) -> None:
+    """Refuse arguments of the wrong number or kind."""
+    kinds = OPS[step.op].args
+    if kinds == "i*":
+        kinds = "i" * max(1, len(step.args))
+    fits = {
+        "p": lambda a: isinstance(a, str),
+        "i": lambda a: type(a) is int and a >= 0,
+        "d": lambda a: a in DTYPES,
+    }
+    if len(step.args) != len(kinds) or not all(fits[k](a) for a, k in zip(step.args, kinds, strict=True)):
+        meant = {"p": "a parameter name", "i": "a size", "d": " or ".join(DTYPES)}
+        raise BundleError(
+            f"{where}: {_show(step)}; expected {', '.join(meant[k] for k in kinds) or 'no argument'}"
+        )
+
+
+def _show(step: Step) -> str:
+    return " ".join([step.op, *map(str, step.args)])
