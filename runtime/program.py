@@ -45,10 +45,14 @@ def _param(v: Array, p: Array) -> Array:
 
 
 def _scale_in(v: Array, p: Array) -> Array:
+    if p.size != v.shape[1]:
+        raise ValueError(f"{p.size} factors for {v.shape[1]} input channels")
     return v * p.reshape(1, -1, *[1] * (v.ndim - 2))
 
 
 def _scale_out(v: Array, p: Array) -> Array:
+    if p.size != v.shape[0]:
+        raise ValueError(f"{p.size} factors for {v.shape[0]} output channels")
     return v * p.reshape(-1, *[1] * (v.ndim - 1))
 
 
@@ -85,7 +89,7 @@ class Op:
     """How one operation is written and computed."""
 
     args: str
-    """One letter per argument: p parameter, i size, d dtype; `i*` any number of sizes."""
+    """One letter per argument: p parameter, i size, d dtype; `i*` any number of sizes. p stands alone."""
     apply: Callable[..., Array]
 
 
@@ -104,7 +108,10 @@ DTYPES = ("float16", "float32")
 
 
 def parse_program(data: Any) -> dict[str, Steps]:
-    """Program from its JSON form `{tensor: [[op, arg…], …]}`. Raises: BundleError naming tensor, step and reason."""
+    """Program from its JSON form `{tensor: [[op, arg…], …]}`.
+
+    Raises: BundleError naming tensor, step and reason.
+    """
     if not isinstance(data, dict):
         raise BundleError(f"weight program is {type(data).__name__}, expected an object of tensor: steps")
     return {tensor: _parse_steps(tensor, steps) for tensor, steps in data.items()}
@@ -117,10 +124,9 @@ def program_json(program: Program) -> dict[str, list[list[str | int]]]:
 
 def operands(steps: Iterable[Step]) -> tuple[str, ...]:
     """Source parameters that `steps` read, each once, in order of first use."""
-    named = (
-        a for step in steps for a, kind in zip(step.args, OPS[step.op].args, strict=False) if kind == "p"
+    return tuple(
+        dict.fromkeys(str(a) for step in steps for a in step.args if OPS[step.op].args.startswith("p"))
     )
-    return tuple(dict.fromkeys(str(name) for name in named))
 
 
 def run_steps(tensor: str, steps: Steps, param: Callable[[str], Array]) -> Array:
@@ -131,12 +137,10 @@ def run_steps(tensor: str, steps: Steps, param: Callable[[str], Array]) -> Array
     """
     value: Array = np.zeros((), np.float32)
     for step in steps:
-        kinds = OPS[step.op].args
-        args = [
-            param(str(a)) if k == "p" else a for a, k in zip(step.args, kinds * len(step.args), strict=False)
-        ]
+        op = OPS[step.op]
+        args = [param(str(a)) for a in step.args] if op.args.startswith("p") else step.args
         try:
-            value = OPS[step.op].apply(value, *args)
+            value = op.apply(value, *args)
         except (ValueError, IndexError) as e:
             raise BundleError(f"weight program of {tensor}: {_show(step)} on {value.shape}: {e}") from e
     return np.asarray(value, order="C")
@@ -148,7 +152,7 @@ def _parse_steps(tensor: str, data: Any) -> Steps:
         raise BundleError(f"{where}: expected a list of steps, got {data!r:.80}")
     steps = []
     for i, entry in enumerate(data):
-        if not isinstance(entry, list) or not entry or entry[0] not in OPS:
+        if not isinstance(entry, list) or not entry or not isinstance(entry[0], str) or entry[0] not in OPS:
             raise BundleError(f"{where}: unknown step {entry!r:.80}; this version knows {', '.join(OPS)}")
         step = Step(entry[0], tuple(entry[1:]))
         _check(where, step)
@@ -174,9 +178,8 @@ def _check(where: str, step: Step) -> None:
     }
     if len(step.args) != len(kinds) or not all(fits[k](a) for a, k in zip(step.args, kinds, strict=True)):
         meant = {"p": "a parameter name", "i": "a size", "d": " or ".join(DTYPES)}
-        raise BundleError(
-            f"{where}: {_show(step)}; expected {', '.join(meant[k] for k in kinds) or 'no argument'}"
-        )
+        expected = ", ".join(meant[k] for k in kinds) or "no argument"
+        raise BundleError(f"{where}: {_show(step)}; expected {expected}")
 
 
 def _show(step: Step) -> str:

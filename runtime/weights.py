@@ -62,7 +62,7 @@ def read_header(path: str | os.PathLike[str], error: type[ColoraError] = Checkpo
             if size < 8 or length > min(size - 8, HEADER_MAX_BYTES):
                 if start.startswith(PICKLE_MAGIC):
                     raise error(
-                        f"{path} is a pickle (a PyTorch .pth or the like), which can run code when it is opened: "
+                        f"{path} is a pickle (PyTorch .pth or the like), which can run code when opened: "
                         "convert it to safetensors first"
                     )
                 raise error(

@@ -1,0 +1,214 @@
+"""The bundle: a folder that holds all a device needs, and says what it is.
+
+`manifest.json` (written last) · `graph.onnx` and `graph.data` (pristine backbone, or one task merged) ·
+`golden.npz` · and, where tasks share the backbone, `weights.safetensors` (source parameters) and
+`tasks/<task>.safetensors` (adapters). The manifest holds size and SHA-256 of every file but those in
+`tasks/`, which verify themselves: a task exists if its file is there. Nothing outside the folder is read.
+Manifest: runtime/manifest.py.
+"""
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from colora.devices.errors import BundleError, CheckpointError, unknown
+from colora.runtime.adapter import Adapter, read_adapter
+from colora.runtime.atomic import atomic_file, atomic_folder, write_bytes
+from colora.runtime.golden import GOLDEN_SHAPE, golden_input
+from colora.runtime.manifest import FileRecord, Manifest, manifest_bytes, parse_manifest
+from colora.runtime.program import operands
+from colora.runtime.weights import Array, read_header
+
+MANIFEST = "manifest.json"
+GRAPH = "graph.onnx"
+GOLDEN = "golden.npz"
+WEIGHTS = "weights.safetensors"
+TASKS = "tasks"
+REQUIRED = {"shared": (GRAPH, GOLDEN, WEIGHTS), "merged": (GRAPH, GOLDEN)}
+MANIFEST_MAX_BYTES = 16 * 2**20
+GOLDEN_MAX_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle. Only `open_bundle` makes one."""
+
+    path: Path
+    manifest: Manifest
+    shapes: Mapping[str, tuple[int, ...]]
+    """Source parameter → shape, of `weights.safetensors`; empty where a task is merged."""
+    golden_output: Array
+    """1×3×64×64 float32: what the graph as stored makes of `golden_input()`."""
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks whose files are there now (not opened yet), or the one merged task."""
+        if self.manifest.kind == "merged":
+            return (self.manifest.task,)
+        return tuple(sorted(file.stem for file in (self.path / TASKS).glob("*.safetensors")))
+
+    def task_file(self, task: str) -> Path:
+        """Path of a task's adapter. Raises: UnknownName with the nearest names."""
+        if self.manifest.kind == "merged" or task not in self.tasks:
+            raise unknown("task", task, self.tasks)
+        return self.path / TASKS / f"{task}.safetensors"
+
+    def read_task(self, task: str) -> Adapter:
+        """Adapter of a task, verified on its own and against this bundle.
+
+        Raises: UnknownName; BundleError or CheckpointError naming the file and the reason.
+        """
+        return self._check(_inside(self.path, f"{TASKS}/{self.task_file(task).name}"), task)
+
+    def _check(self, file: Path, task: str | None) -> Adapter:
+        adapter = read_adapter(file, self.manifest.backbone_sha256)
+        if task is not None and adapter.task != task:
+            raise BundleError(f"{file} holds task {adapter.task!r}: rename it to {adapter.task}.safetensors")
+        reached = {p for steps in self.manifest.program.values() for p in operands(steps)}
+        for name, param in adapter.params.items():
+            if self.shapes.get(name) != param.shape:
+                raise CheckpointError(
+                    f"{file}: parameter {name} is {param.shape}, in this bundle {self.shapes.get(name)}"
+                )
+            if name not in reached:
+                raise CheckpointError(
+                    f"{file}: no switchable tensor of the graph depends on parameter {name}"
+                )
+        return adapter
+
+
+def write_bundle(path: str | os.PathLike[str], fill: Callable[[Path], Manifest]) -> Path:
+    """Build a bundle beside `path` and put it there in one step.
+
+    fill: writes the files (see above) into the empty folder it is given and returns the manifest; its
+    `files` are
+        filled in here. `golden.npz` is written by `write_golden`, `weights.safetensors` by `write_tensors`.
+    The new folder is opened as a device would before it replaces what was there, so a failure, a kill or
+    a full disk leaves the previous bundle whole. Only bundles and empty folders are replaced.
+    Raises: BundleError, or what `fill` raised.
+    """
+    path = Path(path)
+    if path.exists() and not (path.is_dir() and ((path / MANIFEST).is_file() or not any(path.iterdir()))):
+        raise BundleError(f"{path} exists and is no bundle: it was left alone; choose another path")
+    try:
+        with atomic_folder(path) as folder:
+            manifest = fill(folder)
+            files = {
+                file.relative_to(folder).as_posix(): FileRecord(file.stat().st_size, _sha256(file))
+                for file in sorted(folder.rglob("*"))
+                if file.is_file() and file.parent != folder / TASKS
+            }
+            write_bytes(folder / MANIFEST, manifest_bytes(replace(manifest, files=files)))
+            bundle = open_bundle(folder)
+            for task in bundle.tasks if manifest.kind == "shared" else ():
+                bundle.read_task(task)
+    except OSError as e:
+        raise BundleError(f"{path} was not written: {e}; what was there before is unchanged") from e
+    return path
+
+
+def write_golden(path: str | os.PathLike[str], output: Array) -> None:
+    """Write `golden.npz`. output: 1×3×64×64 float32, what the graph's network makes of `golden_input()`."""
+    if output.shape != GOLDEN_SHAPE or not np.isfinite(output).all():
+        raise BundleError(f"golden output has shape {output.shape}; expected finite {GOLDEN_SHAPE}")
+    with atomic_file(path) as partial, partial.open("wb") as file:
+        np.savez(file, input=golden_input(), output=output.astype(np.float32))
+
+
+def open_bundle(path: str | os.PathLike[str]) -> Bundle:
+    """Open a bundle and verify it: format, paths, sizes, hashes, weight program, golden input.
+
+    Tasks are not opened here: a damaged one is refused by `Bundle.read_task`, the others stay usable.
+    Raises: BundleError naming file and reason.
+    """
+    path = Path(path)
+    file = path / MANIFEST
+    if not file.is_file():
+        raise BundleError(f"{path} is no bundle: {MANIFEST} is missing; make one with colora-export")
+    if file.stat().st_size > MANIFEST_MAX_BYTES:
+        raise BundleError(
+            f"{file} has {file.stat().st_size} bytes, more than {MANIFEST_MAX_BYTES}: damaged or foreign"
+        )
+    manifest = parse_manifest(_inside(path, MANIFEST).read_bytes(), str(file))
+    for name in REQUIRED[manifest.kind]:
+        if name not in manifest.files:
+            raise BundleError(f"{file} lists no {name}; a {manifest.kind} bundle needs it: export it again")
+    for name, record in manifest.files.items():
+        _verify(_inside(path, name), record)
+    shapes = dict(read_header(path / WEIGHTS, BundleError).shapes) if manifest.kind == "shared" else {}
+    for tensor, steps in manifest.program.items():
+        for param in operands(steps):
+            if param not in shapes:
+                raise BundleError(f"{file}: weight program of {tensor} reads {param}, which {WEIGHTS} lacks")
+    return Bundle(path, manifest, shapes, _read_golden(path / GOLDEN))
+
+
+def add_task(bundle_path: str | os.PathLike[str], adapter_file: str | os.PathLike[str]) -> Path:
+    """Verify an adapter file against a bundle and copy it to `tasks/` atomically; nothing else is touched.
+
+    A task of that name is replaced. Returns the path of the copy.
+    Raises: BundleError, CheckpointError.
+    """
+    bundle = open_bundle(bundle_path)
+    if bundle.manifest.kind != "shared":
+        raise BundleError(f"{bundle.path} has task {bundle.manifest.task!r} merged in: export a shared one")
+    source = Path(adapter_file)
+    adapter = bundle._check(source, None)
+    target = bundle.path / TASKS / f"{adapter.task}.safetensors"
+    try:
+        target.parent.mkdir(exist_ok=True)
+        write_bytes(target, source.read_bytes())
+    except OSError as e:
+        raise BundleError(f"{target} was not written: {e}; what was there before is unchanged") from e
+    return target
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """Path of `name`, refused if it leads out of the folder (by `..`, an absolute path or a link)."""
+    root = folder.resolve()
+    file = (root / name).resolve()
+    if not file.is_relative_to(root):
+        raise BundleError(f"{folder / name} leads out of the bundle to {file}: refused; copy the file in")
+    return folder / name
+
+
+def _verify(file: Path, record: FileRecord) -> None:
+    try:
+        size = file.stat().st_size
+        if size != record.size_bytes:
+            raise BundleError(f"{file} is damaged: {size} bytes, expected {record.size_bytes}; copy it anew")
+        if _sha256(file) != record.sha256:
+            raise BundleError(f"{file} is damaged: its SHA-256 is not the manifest's; copy it anew")
+    except OSError as e:
+        raise BundleError(f"{file} can't be read: {e.strerror or e}") from e
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _read_golden(file: Path) -> Array:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            declared = sum(entry.file_size for entry in archive.infolist())
+        if declared > GOLDEN_MAX_BYTES:
+            raise BundleError(f"{file} unpacks to {declared} bytes, more than {GOLDEN_MAX_BYTES}: refused")
+        with np.load(file, allow_pickle=False) as arrays:
+            given, output = arrays["input"], arrays["output"]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as e:
+        raise BundleError(f"{file} is damaged: {e}") from e
+    if not np.array_equal(given, golden_input()):
+        raise BundleError(f"{file}: its input is not this version's golden input: export the bundle again")
+    if output.shape != GOLDEN_SHAPE or output.dtype != np.float32 or not np.isfinite(output).all():
+        raise BundleError(
+            f"{file}: output is {output.dtype} {output.shape}; expected finite float32 {GOLDEN_SHAPE}"
+        )
+    return np.asarray(output)
