@@ -1,0 +1,53 @@
+"""Fixtures that several folders share. Nothing here loads torch until a fixture asks for it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SPANDREL = "pip install --no-deps spandrel spandrel-extra-arches && pip install einops"
+"""--no-deps, because both ask for torchvision, of which they use three functions that no test here calls."""
+
+
+@contextmanager
+def placeholder_torchvision() -> Iterator[None]:
+    """Lets spandrel import without torchvision; afterwards torchvision is as absent as before."""
+    names = ("torchvision", "torchvision.transforms", "torchvision.transforms.functional")
+    modules = {name: ModuleType(name) for name in names}
+    for function in ("InterpolationMode", "normalize", "rotate"):
+        setattr(modules[names[-1]], function, None)
+    sys.modules.update(modules)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # its CodeFormer calls torch.jit.script
+            yield
+    finally:
+        for name in names:
+            del sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def spandrel_load() -> Callable[[nn.Module], Any]:
+    """`spandrel_load(model)`: spandrel's descriptor of the architecture it finds in the model's state dict.
+
+    spandrel reads the layout from tensor names and shapes, builds its own network, and loads strictly.
+    """
+    for package in ("torch", "spandrel", "spandrel_extra_arches", "einops"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed: pip install 'colora[train]' && {SPANDREL}")
+    with placeholder_torchvision():
+        spandrel = importlib.import_module("spandrel")
+        extra = importlib.import_module("spandrel_extra_arches")
+    extra.install(ignore_duplicates=True)
+    return lambda model: spandrel.MAIN_REGISTRY.load(model.state_dict())
