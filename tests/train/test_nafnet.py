@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-
 from colora.train.nafnet import NAFNet, NAFNetConfig
 
 SMALL = [

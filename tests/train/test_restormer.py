@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-
 from colora.train.restormer import Restormer, RestormerConfig
 
 TINY = RestormerConfig(dim=8, blocks=(1, 2, 1, 1), refinement_blocks=1, heads=(1, 2, 2, 4))
