@@ -1,0 +1,84 @@
+"""What runs a graph. A backend is one file with one class; heavy packages are imported when it is opened."""
+
+import importlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from colora.devices.errors import unknown
+from colora.runtime.manifest import ImageConvention
+from colora.runtime.weights import Array
+
+
+@dataclass(frozen=True)
+class BackendFacts:
+    """What a backend says about itself."""
+
+    name: str
+    version: str
+    """Of the package that runs the graph."""
+    device: str
+    threads: int
+    """0: the package's own choice."""
+    refit: bool
+    """Whether weights of the open graph can be changed in place."""
+
+
+class Backend(Protocol):
+    """One open graph. Not thread-safe: the session serialises calls."""
+
+    computes: bool
+    """False for a backend that does not run the network, so that golden checks make no sense."""
+
+    @classmethod
+    def open(
+        cls, graph: Path, image: ImageConvention, weights: Mapping[str, Array], refit: bool, threads: int
+    ) -> "Backend":
+        """Open a graph.
+
+        weights: switchable graph tensors, to be used in place of those in the graph; the backend may keep
+        them.
+        refit: prepare for `set_weights`, and prove on the spot that it works.
+        threads: for one run; 0 leaves it to the package.
+        Raises: MissingExtra; BackendError if the graph can't be opened, or `refit` is asked for and does
+        not work.
+        """
+        ...
+
+    def run(self, tensor: Array) -> Array:
+        """1×3×H×W float32 → 1×3×H×W float32. The caller owns the result. Raises: BackendError."""
+        ...
+
+    def set_weights(self, tensors: Iterable[tuple[str, Array]]) -> None:
+        """Change switchable tensors, one after another.
+
+        Raises: BackendError; some may be changed by then.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the graph and its memory. Harmless when repeated."""
+        ...
+
+    def describe(self) -> BackendFacts:
+        """Facts for reports."""
+        ...
+
+
+BACKENDS = {
+    "ort": "colora.runtime.backend_ort:OrtBackend",
+    "null": "colora.runtime.backend_null:NullBackend",
+}
+"""Name → module:class. `auto` is the first."""
+
+
+def backend_class(name: str) -> type[Backend]:
+    """Class of a backend; `auto` takes the first of BACKENDS. Raises: UnknownName with the nearest names."""
+    if name == "auto":
+        name = next(iter(BACKENDS))
+    if name not in BACKENDS:
+        raise unknown("backend", name, [*BACKENDS, "auto"])
+    module, _, attribute = BACKENDS[name].partition(":")
+    found: type[Backend] = getattr(importlib.import_module(module), attribute)
+    return found

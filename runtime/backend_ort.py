@@ -1,0 +1,124 @@
+"""ONNX Runtime on the CPU.
+
+refit: every switchable tensor is given to the session by `SessionOptions.add_initializer` over a numpy
+buffer that it borrows, and later edited in place. ONNX Runtime does not promise that edits are seen: at
+full optimisation convolutions copy their weights, so the level is EXTENDED and prepacking is off, and
+`open` edits a few tensors and looks.
+otherwise: the session is optimised fully over the weights it was opened with, which then stay as they
+are.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from colora.devices.errors import BackendError, missing_extra
+from colora.runtime.backend import BackendFacts
+from colora.runtime.golden import golden_input
+from colora.runtime.manifest import ImageConvention
+from colora.runtime.weights import Array
+
+PROBED = 4
+"""Switchable tensors that `open` edits, spread evenly over the graph; the export has tried each one."""
+SILENT = 3
+"""ONNX Runtime's log level ERROR: its warnings about unused initializers are no news to a user."""
+
+
+class OrtBackend:
+    """See `Backend`."""
+
+    computes = True
+
+    def __init__(
+        self, graph: Path, image: ImageConvention, weights: Mapping[str, Array], refit: bool, threads: int
+    ) -> None:
+        self._graph, self._image, self._refit, self._threads = graph, image, refit, threads
+        # Buffers of our own: the session borrows them, so they live as long as it does.
+        self._buffers = {name: np.array(tensor, order="C") for name, tensor in weights.items()}
+        self._session: Any = _session(graph, self._buffers, refit, threads)
+
+    @classmethod
+    def open(
+        cls, graph: Path, image: ImageConvention, weights: Mapping[str, Array], refit: bool, threads: int
+    ) -> "OrtBackend":
+        backend = cls(graph, image, weights, refit, threads)
+        if refit:
+            backend._probe()
+        return backend
+
+    def run(self, tensor: Array) -> Array:
+        if self._session is None:
+            raise BackendError(f"{self._graph}: the session is closed")
+        try:
+            result: Array = self._session.run([self._image.output], {self._image.input: tensor})[0]
+        except Exception as e:  # ONNX Runtime's errors have no common base class
+            raise BackendError(
+                f"{self._graph}: ONNX Runtime failed on an input of {tensor.shape}: {e}"
+            ) from e
+        return result
+
+    def set_weights(self, tensors: Iterable[tuple[str, Array]]) -> None:
+        if not self._refit:
+            raise BackendError(f"{self._graph} was opened without refit: its weights can't change")
+        for name, tensor in tensors:
+            buffer = self._buffers.get(name)
+            if buffer is None or buffer.shape != tensor.shape or buffer.dtype != tensor.dtype:
+                expected = "no such tensor" if buffer is None else f"{buffer.dtype} {buffer.shape}"
+                raise BackendError(f"{self._graph}: {name} is {tensor.dtype} {tensor.shape}, not {expected}")
+            buffer[...] = tensor
+
+    def close(self) -> None:
+        self._session = None
+        self._buffers = {}
+
+    def describe(self) -> BackendFacts:
+        import onnxruntime
+
+        return BackendFacts("ort", onnxruntime.__version__, "cpu", self._threads, self._refit)
+
+    def _probe(self) -> None:
+        """Edit a few tensors in place, and compare with a session that never saw the old values.
+
+        Raises: BackendError naming the tensors whose edits are ignored.
+        """
+        golden = golden_input()
+        before = self.run(golden)
+        names = list(self._buffers)
+        ignored = []
+        for name in names[:: max(1, -(-len(names) // PROBED))]:
+            buffer = self._buffers[name]
+            pristine = buffer.copy()
+            buffer[...] = pristine * 1.25 + 0.0625
+            try:
+                if np.array_equal(self.run(golden), before):
+                    fresh = OrtBackend(self._graph, self._image, self._buffers, True, self._threads)
+                    if not np.array_equal(fresh.run(golden), before):
+                        ignored.append(name)
+            finally:
+                buffer[...] = pristine
+        if ignored or not np.array_equal(self.run(golden), before):
+            self.close()
+            raise BackendError(
+                f"{self._graph}: ONNX Runtime ignores changes of {', '.join(ignored) or 'weights'} made in place: "
+                "use policy='merged'"
+            )
+
+
+def _session(graph: Path, buffers: Mapping[str, Array], refit: bool, threads: int) -> Any:
+    try:
+        import onnxruntime as ort
+    except ImportError as e:
+        raise missing_extra("onnxruntime", "ort", "the ONNX Runtime backend") from e
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = SILENT
+    if refit:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        options.add_session_config_entry("session.disable_prepacking", "1")
+    try:
+        for name, buffer in buffers.items():
+            options.add_initializer(name, ort.OrtValue.ortvalue_from_numpy(buffer))
+        return ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    except Exception as e:  # ONNX Runtime's errors have no common base class
+        raise BackendError(f"{graph}: ONNX Runtime can't open it: {e}") from e

@@ -1,0 +1,132 @@
+"""Pictures in and out: H×W×3 RGB, uint8 or float32 in [0, 1].
+
+Whatever can't be turned into that without guessing is refused with a reason. Pillow is needed for files
+only.
+"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from colora.devices.errors import ImageError, missing_extra
+from colora.runtime.atomic import atomic_file
+from colora.runtime.weights import Array
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+MAX_PIXELS = 80_000_000
+"""Larger files are refused before they are decoded; Pillow itself warns from 89 million."""
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+"""What the commands take from a folder and can write."""
+
+
+def as_image(image: Any) -> Array:
+    """H×W×3 RGB uint8 or float32 in [0, 1] of an array, a path or a `PIL.Image`.
+
+    Arrays: H×W and H×W×1 are grey and repeated; a fourth channel is dropped if it is opaque everywhere.
+    The result may share memory with an array given. Files and Pillow images come as uint8, EXIF
+    orientation applied.
+    Raises: ImageError saying what was got and what to do; MissingExtra for a path where Pillow is not
+    installed.
+    """
+    if isinstance(image, str | os.PathLike):
+        return read_image(image)
+    if isinstance(image, np.ndarray):
+        return _check(image, "image")
+    if type(image).__module__.startswith("PIL."):
+        return _from_pillow(image, "image")
+    raise ImageError(f"image is {type(image).__name__}; expected an array, a path or a PIL.Image")
+
+
+def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Array:
+    """H×W×3 RGB uint8 of a file; of an animation the first frame.
+
+    max_pixels: larger pictures are refused before they are decoded.
+    Raises: ImageError naming the file and the reason; MissingExtra.
+    """
+    try:
+        from PIL import Image
+    except ImportError as e:
+        raise missing_extra("PIL", "image", "reading pictures from files") from e
+    if not Path(path).is_file():
+        raise ImageError(f"{path}: no such file")
+    try:
+        with Image.open(path) as opened:
+            if opened.width * opened.height > max_pixels:
+                raise ImageError(
+                    f"{path} has {opened.width}×{opened.height} pixels, more than {max_pixels}: cut it first"
+                )
+            return _from_pillow(opened, str(path))
+    except (ImageError, MemoryError):
+        raise
+    except Exception as e:  # decoders raise whatever a broken file leads them to
+        raise ImageError(f"{path} can't be read as a picture: {e}") from e
+
+
+def write_image(path: str | os.PathLike[str], image: Array) -> None:
+    """Write H×W×3 RGB, uint8 or float32 in [0, 1] (rounded), whole or not at all; the suffix says the format.
+
+    JPEG and WebP are written at quality 95.
+    Raises: ImageError naming the file and the reason; MissingExtra.
+    """
+    try:
+        from PIL import Image
+    except ImportError as e:
+        raise missing_extra("PIL", "image", "writing pictures to files") from e
+    path = Path(path)
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    if path.suffix.lower() not in SUFFIXES or kind is None:
+        raise ImageError(f"{path}: can't write {path.suffix!r}; expected one of {', '.join(SUFFIXES)}")
+    levels = to_dtype(_check(image, "image"), np.uint8)
+    try:
+        with atomic_file(path) as partial:
+            Image.fromarray(levels).save(partial, format=kind, quality=95)
+    except OSError as e:
+        raise ImageError(f"{path} was not written: {e}") from e
+
+
+def to_dtype(image: Array, dtype: Any) -> Array:
+    """Image as uint8 (clipped, rounded half to even) or float32 (clipped)."""
+    if image.dtype == dtype == np.uint8:
+        return image
+    unit = image.astype(np.float32) / np.float32(255) if image.dtype == np.uint8 else np.clip(image, 0, 1)
+    return np.rint(unit * 255).astype(np.uint8) if dtype == np.uint8 else unit.astype(np.float32)
+
+
+def _check(image: Array, name: str) -> Array:
+    if image.ndim == 2:
+        image = image[:, :, None]
+    if image.ndim != 3 or image.shape[2] not in (1, 3, 4):
+        raise ImageError(f"{name} has shape {image.shape}; expected H×W×3 (RGB) or H×W (grey)")
+    if image.size == 0:
+        raise ImageError(f"{name} of shape {image.shape} has no pixels")
+    if image.dtype == np.uint16:
+        raise ImageError(f"{name} has 16 bits: pass (image / 65535).astype(np.float32), or 8 bits")
+    if image.dtype not in (np.uint8, np.float32):
+        raise ImageError(f"{name} is {image.dtype}; expected uint8, or float32 in [0, 1]: use astype")
+    if image.dtype == np.float32:
+        low, high = float(image.min()), float(image.max())
+        if not np.isfinite([low, high]).all():
+            raise ImageError(f"{name} holds NaN or infinite values; expected float32 in [0, 1]")
+        if low < 0 or high > 1:
+            raise ImageError(
+                f"{name} spans [{low:g}, {high:g}]; expected float32 in [0, 1]: divide or clip it"
+            )
+    if image.shape[2] == 4:
+        if (image[:, :, 3] < (255 if image.dtype == np.uint8 else 1)).any():
+            raise ImageError(f"{name} has a transparent alpha channel: lay it on a background, or drop it")
+        image = image[:, :, :3]
+    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
+
+
+def _from_pillow(picture: "Image.Image", name: str) -> Array:
+    from PIL import ImageOps
+
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;"):
+        raise ImageError(f"{name} has 16 or 32 bits a channel (mode {picture.mode}): convert it to 8 bits")
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in upright.info:
+        return _check(np.asarray(upright.convert("RGBA")), name)
+    return _check(np.asarray(upright.convert("RGB")), name)
