@@ -1,0 +1,134 @@
+"""Clean photographs and pairs on disk → training batches. Every draw is a function of (seed, step): nothing else."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from colora.devices.errors import ImageError
+from colora.train.degradations import Image
+from numpy.random import Generator
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+Pixels = NDArray[np.uint8]
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+
+
+def picture_files(folder: Path) -> list[Path]:
+    """Pictures of `folder` and below, sorted by path. Raises ImageError where there is none."""
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    if not files:
+        raise ImageError(
+            f"{folder}: no pictures found; expected files ending in {', '.join(sorted(SUFFIXES))}"
+        )
+    return files
+
+
+def read_rgb(path: Path) -> Pixels:
+    """H×W×3 RGB uint8. Raises ImageError where OpenCV can't decode the file."""
+    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise ImageError(f"{path}: not a picture that OpenCV can read")
+    return np.ascontiguousarray(pixels[..., ::-1])
+
+
+def photograph(path: Path) -> str:
+    """Name of the photograph a tile was cut from: tiles are named <photograph>_<y>_<x>."""
+    parts = path.stem.rsplit("_", 2)
+    return parts[0] if len(parts) == 3 and all(p.isdigit() for p in parts[1:]) else path.stem
+
+
+def split(files: Sequence[Path], held_out: int) -> tuple[list[Path], list[Path]]:
+    """(training, validation) files: every n-th photograph, `held_out` of them, is kept out with all its tiles."""
+    names = sorted({photograph(f) for f in files})
+    kept = set(names[:: max(1, len(names) // held_out)][:held_out]) if held_out else set()
+    train = [f for f in files if photograph(f) not in kept]
+    first = {photograph(f): f for f in reversed(files) if photograph(f) in kept}
+    return train, sorted(first.values())
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A degraded picture and its clean original, both H×W×3 RGB uint8."""
+
+    name: str
+    degraded: Pixels
+    clean: Pixels
+
+
+def read_pairs(folder: Path) -> list[Pair]:
+    """Pairs of `folder`/input and `folder`/target, matched by file stem, sorted by it.
+
+    Raises ImageError for a file without its partner and for pairs of unequal size.
+    """
+    degraded = {p.stem: p for p in picture_files(folder / "input")}
+    clean = {p.stem: p for p in picture_files(folder / "target")}
+    if alone := sorted(degraded.keys() ^ clean.keys()):
+        raise ImageError(
+            f"{folder}: {len(alone)} pictures have no partner in input/ or target/, first {alone[0]!r}"
+        )
+    pairs = [Pair(stem, read_rgb(degraded[stem]), read_rgb(clean[stem])) for stem in sorted(degraded)]
+    for pair in pairs:
+        if pair.degraded.shape != pair.clean.shape:
+            raise ImageError(
+                f"{folder}: {pair.name}: input is {pair.degraded.shape}, target {pair.clean.shape}; expected equal"
+            )
+    return pairs
+
+
+def to_float(pixels: Pixels) -> Image:
+    return pixels.astype(np.float32) / np.float32(255)
+
+
+def _turn(image: NDArray[np.float32], turn: int) -> NDArray[np.float32]:
+    turned = np.rot90(image, turn % 4)
+    return turned[:, ::-1] if turn >= 4 else turned
+
+
+def _corner(shape: tuple[int, ...], size: int, rng: Generator) -> tuple[int, int]:
+    return int(rng.integers(shape[0] - size + 1)), int(rng.integers(shape[1] - size + 1))
+
+
+def clean_crop(photos: Sequence[Pixels], size: int, rng: Generator) -> Image:
+    """Random size×size crop of a random photo, shrunk by up to 2, in one of 8 orientations, float32 in [0, 1]."""
+    pixels = photos[int(rng.integers(len(photos)))]
+    span = min(int(size * rng.uniform(1.0, 2.0)), *pixels.shape[:2]) if rng.random() < 0.5 else size
+    y, x = _corner(pixels.shape, span, rng)
+    crop = to_float(pixels[y : y + span, x : x + span])
+    if span != size:
+        crop = cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
+    return _turn(crop, int(rng.integers(8)))
+
+
+def pair_crop(pairs: Sequence[Pair], size: int, rng: Generator) -> tuple[Image, Image]:
+    """Random aligned crop (degraded, clean) of a random pair in one of 8 orientations."""
+    pair = pairs[int(rng.integers(len(pairs)))]
+    y, x = _corner(pair.clean.shape, size, rng)
+    turn = int(rng.integers(8))
+    window = (slice(y, y + size), slice(x, x + size))
+    return _turn(to_float(pair.degraded[window]), turn), _turn(to_float(pair.clean[window]), turn)
+
+
+def to_tensor(images: Iterable[NDArray[np.float32]]) -> Tensor:
+    """H×W×3 arrays of one size → (N, 3, H, W) float32."""
+    return torch.from_numpy(np.ascontiguousarray(np.stack(list(images)).transpose(0, 3, 1, 2)))
+
+
+class Batches(Dataset[tuple[Tensor, Tensor]]):
+    """`Batches[step]` → (degraded, clean), both (batch, 3, patch, patch) float32, the same whenever it is asked for.
+
+    `draw` makes one (degraded, clean) patch from a generator; item i of step s uses the generator seeded [seed, s, i].
+    """
+
+    def __init__(self, draw: Callable[[Generator], tuple[Image, Image]], batch: int, seed: int) -> None:
+        self.draw, self.batch, self.seed = draw, batch, seed
+
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+        cv2.setNumThreads(0)
+        patches = [self.draw(np.random.default_rng([self.seed, step, i])) for i in range(self.batch)]
+        degraded, clean = zip(*patches, strict=True)
+        return to_tensor(degraded), to_tensor(clean)

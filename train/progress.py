@@ -1,0 +1,50 @@
+"""Progress of a training on the terminal: a bar with loss, PSNR, speed and time left; lines where there is no terminal."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from colora.train.fit import Progress
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[Progress], None]]:
+    """Context that yields the function to hand to `fit` as `report`."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    console = Console()
+    if not console.is_terminal:
+        print(title, flush=True)
+        yield _print_line
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[facts]}"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=console) as bar:
+        line = bar.add_task(title, total=None, facts="")
+        told = ""
+
+        def show(progress: Progress) -> None:
+            nonlocal told
+            if progress.validation_db is not None:
+                told = f"  held out {progress.validation_db:.2f} dB"
+            facts = f"loss {progress.loss:7.3f}  {progress.psnr_db:5.2f} dB  {progress.images_per_s:5.1f} images/s{told}"
+            bar.update(line, total=progress.steps, completed=progress.step, facts=facts)
+
+        yield show
+
+
+def _print_line(progress: Progress) -> None:
+    if progress.step % 50 and progress.validation_db is None and progress.step != progress.steps:
+        return
+    held_out = "" if progress.validation_db is None else f"  held out {progress.validation_db:.2f} dB"
+    print(
+        f"{progress.step:6d}/{progress.steps}  loss {progress.loss:7.3f}  {progress.psnr_db:5.2f} dB  "
+        f"{progress.images_per_s:5.1f} images/s  {progress.seconds_left / 60:5.1f} min left{held_out}",
+        flush=True,
+    )

@@ -1,0 +1,37 @@
+"""TASKS: what each task's camera sees, as a degradation to train against when no real pairs are given."""
+
+from dataclasses import dataclass
+
+from colora.devices.errors import unknown
+
+
+@dataclass(frozen=True)
+class Task:
+    """A restoration task."""
+
+    name: str
+    summary: str
+    """one line for tables"""
+    degradations: tuple[str, ...]
+    """names in DEGRADATIONS, applied in this order"""
+
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        Task("rain", "rain streaks", ("rain",)),
+        Task("noise", "sensor noise: white, shot and correlated", ("noise",)),
+        Task("blur", "defocus and lens blur", ("blur",)),
+        Task("motion", "camera shake and motion blur", ("motion",)),
+        Task("jpeg", "compression artefacts", ("jpeg",)),
+        Task("haze", "haze and fog", ("haze",)),
+        Task("lowlight", "under-exposure", ("lowlight",)),
+    )
+}
+
+
+def find_task(name: str) -> Task:
+    """Task by name. Raises UnknownName with the nearest names."""
+    if name not in TASKS:
+        raise unknown("task", name, TASKS)
+    return TASKS[name]
