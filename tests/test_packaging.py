@@ -1,4 +1,4 @@
-"""What gets installed is what is in the tree: an editable install hides a forgotten package, a wheel doesn't."""
+"""What gets installed is what is in the tree: an editable install hides a forgotten package, a wheel shows it."""
 
 from __future__ import annotations
 
