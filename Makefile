@@ -1,0 +1,47 @@
+# make demo, make test: what the README promises. Each target installs what it needs, once, into VENV.
+VENV ?= .venv
+PY ?= $(firstword $(foreach p,python3.11 python3,$(shell $(p) -c 'print("$(p)")' 2>/dev/null)))
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint types bench clean
+
+demo: $(VENV)/export.installed
+	$(BIN)/python -m colora.benchmarks.demo
+
+test: $(VENV)/test.installed
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/lint.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+
+# mypy does not look through the hook of an editable install: this link shows it the folders as colora.*
+types: $(VENV)/types.installed
+	mkdir -p build/types && ln -sfn ../.. build/types/colora
+	$(BIN)/mypy --strict
+
+bench: $(VENV)/test.installed
+	$(BIN)/python -m pytest benchmarks --override-ini addopts=--import-mode=importlib --benchmark-only
+
+$(BIN)/python:
+	$(PY) -m venv $(VENV)
+
+$(VENV)/export.installed: EXTRAS = export
+$(VENV)/lint.installed: EXTRAS = lint
+$(VENV)/types.installed: EXTRAS = bench,test,lint
+$(VENV)/test.installed: EXTRAS = bench,test
+$(VENV)/%.installed: pyproject.toml | $(BIN)/python
+	@echo "installing colora[$(EXTRAS)] into $(VENV), which can take minutes"
+	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
+	touch $@
+
+# spandrel, the reference for our backbones, asks for torchvision and does not need it here
+$(VENV)/test.installed: $(VENV)/spandrel.installed
+$(VENV)/spandrel.installed: | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --no-deps spandrel spandrel-extra-arches
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks demo
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
