@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -107,7 +108,7 @@ class Adapter:
         """How many numbers the file holds, the golden output included."""
         return sum(tensor.size for tensor in _tensors(self).values())
 
-    @property
+    @cached_property
     def content_sha256(self) -> str:
         """Hash of everything the file says."""
         described = json.dumps(_describe(self), sort_keys=True).encode()

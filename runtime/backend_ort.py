@@ -100,7 +100,7 @@ class OrtBackend:
         if ignored or not np.array_equal(self.run(golden), before):
             self.close()
             raise BackendError(
-                f"{self._graph}: ONNX Runtime ignores changes of {', '.join(ignored) or 'weights'} made in place: "
+                f"{self._graph}: ONNX Runtime ignores in-place changes of {', '.join(ignored) or 'weights'}: "
                 "use policy='merged'"
             )
 

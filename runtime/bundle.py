@@ -21,7 +21,7 @@ from colora.runtime.atomic import atomic_file, atomic_folder, write_bytes
 from colora.runtime.golden import GOLDEN_SHAPE, golden_input
 from colora.runtime.manifest import FileRecord, Manifest, manifest_bytes, parse_manifest
 from colora.runtime.program import operands
-from colora.runtime.weights import Array, read_header
+from colora.runtime.weights import Array, read_header, read_tensors, weights_sha256
 
 MANIFEST = "manifest.json"
 GRAPH = "graph.onnx"
@@ -104,6 +104,8 @@ def write_bundle(path: str | os.PathLike[str], fill: Callable[[Path], Manifest])
             }
             write_bytes(folder / MANIFEST, manifest_bytes(replace(manifest, files=files)))
             bundle = open_bundle(folder)
+            if manifest.kind == "shared":
+                _verify_backbone(folder / WEIGHTS, manifest.backbone_sha256)
             for task in bundle.tasks if manifest.kind == "shared" else ():
                 bundle.read_task(task)
     except OSError as e:
@@ -185,6 +187,12 @@ def _verify(file: Path, record: FileRecord) -> None:
             raise BundleError(f"{file} is damaged: its SHA-256 is not the manifest's; copy it anew")
     except OSError as e:
         raise BundleError(f"{file} can't be read: {e.strerror or e}") from e
+
+
+def _verify_backbone(file: Path, expected: str) -> None:
+    found = weights_sha256(read_tensors(file, BundleError)[0])
+    if found != expected:
+        raise BundleError(f"{file} holds backbone {found[:12]}…, but the manifest says {expected[:12]}…")
 
 
 def _sha256(file: Path) -> str:

@@ -162,6 +162,10 @@ class Manifest:
                 f"images are padded to multiples of {self.pad.multiple_of}, "
                 f"but the graph takes multiples of {self.shapes.multiple_of}"
             )
+        if max(self.tile.when_above, self.tile.size) > min(self.shapes.max):
+            raise BundleError(
+                f"images up to {self.tile.when_above} run whole, but the graph takes at most {self.shapes.max}"
+            )
         for name in self.files:
             path = PurePosixPath(name)
             if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or not path.parts:

@@ -1,0 +1,159 @@
+"""A loaded bundle, turned into any of its tasks: `load(...)` → `Session.restore(image, task)`."""
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from threading import RLock
+from types import TracebackType
+from typing import Any
+
+from colora.devices.errors import BackendError, unknown
+from colora.runtime import tiles
+from colora.runtime.backend import BackendFacts, backend_class
+from colora.runtime.bundle import Bundle, open_bundle
+from colora.runtime.image import as_image
+from colora.runtime.switch import POLICIES, Switcher
+from colora.runtime.weights import Array
+
+GOLDEN_TOLERANCE = {"fp32": 1e-3, "fp16": 3e-2}
+"""Largest difference from a golden output that passes, by precision, in units of the image range [0, 1].
+
+The same fp32 network summed in another order differs by up to 1e-4 (what exports are held to), and other
+processors get ten times that; fp16 keeps three digits. Weights of the wrong task, or none, differ by
+more.
+"""
+
+
+@dataclass(frozen=True)
+class Timings:
+    """The last call of a session, wall-clock."""
+
+    prepare_ms: float
+    """Reading and checking the picture, and waiting for other threads."""
+    switch_ms: float
+    """Changing weights; the first use of a task includes its golden check."""
+    run_ms: float
+    """Padding, network, blending, rounding."""
+
+
+@dataclass(frozen=True)
+class SessionFacts:
+    """What a session is."""
+
+    bundle: str
+    kind: str
+    backbone: str
+    target: str
+    precision: str
+    policy: str
+    """`refit` or `merged`: how weights change."""
+    fallback: str
+    """Why policy `auto` did not take refit; empty where it did."""
+    tasks: tuple[str, ...]
+    switchable_tensors: int
+    backend: BackendFacts
+
+
+def load(
+    bundle: str | os.PathLike[str],
+    backend: str = "auto",
+    policy: str = "auto",
+    *,
+    threads: int = 0,
+    hot_tasks: int = 2,
+    golden_tolerance: float | None = None,
+) -> "Session":
+    """Open and verify a bundle, and the graph in it.
+
+    backend: key of BACKENDS, or `auto`.
+    policy: `refit` changes the weights of one open graph in place; `merged` opens a fully optimised graph
+    per task and
+        keeps the `hot_tasks` used last; `auto` is refit where that works, else merged.
+    threads: for one run; 0 leaves it to the backend.
+    golden_tolerance: largest difference from a golden output, in units of [0, 1]; None takes
+    GOLDEN_TOLERANCE.
+    Raises: BundleError, UnknownName, MissingExtra, BackendError, ParityError.
+    """
+    if policy not in POLICIES:
+        raise unknown("policy", policy, POLICIES)
+    if hot_tasks < 1 or threads < 0:
+        raise BackendError(f"hot_tasks {hot_tasks}, threads {threads}; expected at least 1 and at least 0")
+    opened = open_bundle(bundle)
+    if golden_tolerance is None:
+        golden_tolerance = GOLDEN_TOLERANCE[opened.manifest.precision]
+    open_graph = partial(backend_class(backend).open, threads=threads)
+    return Session(opened, Switcher(opened, open_graph, policy, hot_tasks, golden_tolerance))
+
+
+class Session:
+    """A loaded bundle; made by `load`. A context manager. Calls from several threads wait for one another."""
+
+    def __init__(self, bundle: Bundle, switcher: Switcher) -> None:
+        self.bundle = bundle
+        self.timings: Timings | None = None
+        """Of the last call that succeeded."""
+        self._switcher = switcher
+        self._lock = RLock()
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks there are now."""
+        return self.bundle.tasks
+
+    def restore(self, image: Any, task: str | Mapping[str, float] = "", strength: float = 1.0) -> Array:
+        """Restored picture, H×W×3 RGB: uint8, or float32 in [0, 1] where the input is a float32 array.
+
+        image: array H×W×3 RGB uint8 or float32 in [0, 1], path, or `PIL.Image`; see `as_image`.
+        task: a name, or a mixture `{name: strength}`. Empty: the backbone alone, or the one merged task.
+        strength: multiplies every change; 0 is the backbone, 1 what was trained.
+        Raises: ImageError; UnknownName with the nearest names; BundleError or CheckpointError for a
+        damaged task;
+            ParityError if a task fails its golden check; BackendError.
+        """
+        begin = time.perf_counter()
+        picture = as_image(image)
+        manifest = self.bundle.manifest
+        with self._lock:
+            prepared = time.perf_counter()
+            network = self._switcher.switch(task, strength)
+            switched = time.perf_counter()
+            result = tiles.apply(picture, network, manifest.shapes, manifest.pad, manifest.tile)
+            done = time.perf_counter()
+            self.timings = Timings(
+                prepare_ms=(prepared - begin) * 1e3,
+                switch_ms=(switched - prepared) * 1e3,
+                run_ms=(done - switched) * 1e3,
+            )
+        return result
+
+    def describe(self) -> SessionFacts:
+        """Facts for reports. Raises: BackendError when closed."""
+        manifest = self.bundle.manifest
+        with self._lock:
+            return SessionFacts(
+                bundle=str(self.bundle.path),
+                kind=manifest.kind,
+                backbone=manifest.backbone,
+                target=manifest.target,
+                precision=manifest.precision,
+                policy=self._switcher.policy,
+                fallback=self._switcher.fallback,
+                tasks=self.tasks,
+                switchable_tensors=len(manifest.program),
+                backend=self._switcher.describe(),
+            )
+
+    def close(self) -> None:
+        """Free graphs and weights. Harmless when repeated; other calls raise BackendError afterwards."""
+        with self._lock:
+            self._switcher.close()
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
