@@ -117,8 +117,10 @@ def _session(graph: Path, buffers: Mapping[str, Array], refit: bool, threads: in
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         options.add_session_config_entry("session.disable_prepacking", "1")
     try:
-        for name, buffer in buffers.items():
-            options.add_initializer(name, ort.OrtValue.ortvalue_from_numpy(buffer))
+        # The options hold bare pointers to these values: they must live until the session has read them.
+        values = {name: ort.OrtValue.ortvalue_from_numpy(buffer) for name, buffer in buffers.items()}
+        for name, value in values.items():
+            options.add_initializer(name, value)
         return ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
     except Exception as e:  # ONNX Runtime's errors have no common base class
         raise BackendError(f"{graph}: ONNX Runtime can't open it: {e}") from e
