@@ -32,6 +32,10 @@ class ParityError(ColoraError):
     """The compiled graph does not compute what the PyTorch model computes."""
 
 
+class GraphError(ColoraError):
+    """An exported graph whose tensors are not those of its weight program, or do not follow edits."""
+
+
 class BackendError(ColoraError):
     """A backend can't do what was asked of it on this machine."""
 

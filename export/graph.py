@@ -1,0 +1,171 @@
+"""Twin → ONNX graph whose initializers are the twin's tensors, one for one and by name.
+
+    trace      torch.onnx of the twin, height and width symbolic; every weight becomes a graph input
+    simplify   onnxsim on that open graph: a weight that is an input can be neither folded, fused nor renamed
+    close      the weights become initializers again, their values in `graph.data`, from the weight program
+
+Exporters merge tensors of equal value; the twin is therefore filled with random numbers before the trace, and its
+weights leave the graph as inputs before the next pass sees them. Opset 18 is the one that torch.onnx writes
+natively (another would go through a version converter); ONNX Runtime has read it since 1.14, TensorRT 10 reads it.
+IR version 8 belongs to it, so that a reader of opset 18 is never turned away by the container.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from colora.devices.errors import GraphError
+from colora.export.twin import Twin
+from colora.runtime.bundle import GRAPH
+from colora.runtime.manifest import ImageConvention
+from colora.runtime.weights import Array
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSET = 18
+IR_VERSION = 8
+DATA = "graph.data"
+ALIGNMENT = 64
+"""bytes: a cache line, the widest vector load"""
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def trace(twin: Twin, multiple_of: int, seed: int = 0) -> onnx.ModelProto:
+    """Open graph of `twin`: input 1×3×H×W float32, H and W any multiples of `multiple_of`, and its weights as inputs.
+
+    The twin's parameters are overwritten by random numbers. The batch is 1, which is all a bundle promises; a
+    symbolic one would double the time of the trace.
+    Raises: GraphError naming tensors that were merged, folded or renamed on the way.
+    """
+    import onnx_ir as ir
+    import torch
+
+    image = ImageConvention()
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in twin.module.parameters():
+        parameter.data.normal_(generator=generator)
+    height, width = torch.export.Dim("h"), torch.export.Dim("w")
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            twin.module,
+            (torch.rand(1, 3, 2 * multiple_of, 3 * multiple_of, generator=generator),),
+            dynamic_shapes=({2: multiple_of * height, 3: multiple_of * width},),
+            input_names=[image.input],
+            output_names=[image.output],
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None  # only without dynamo
+    for name in twin.program.keys() & program.model.graph.initializers.keys():
+        program.model.graph.inputs.append(program.model.graph.initializers.pop(name))
+    model = _bare(ir.to_proto(program.model))
+    check_map(model, shapes_of(twin))
+    return model
+
+
+def simplify(model: onnx.ModelProto, shapes: Shapes) -> tuple[onnx.ModelProto, str]:
+    """`model` through onnxsim, and "" — or `model` as it was, and why onnxsim was left out."""
+    import onnxsim
+
+    try:
+        simplified, _ = onnxsim.simplify(model)
+        simplified = _bare(simplified)
+        check_map(simplified, shapes)
+    except Exception as error:  # onnxsim raises whatever its C++ core throws; the graph is right without it
+        return model, f"{type(error).__name__}: {error}"
+    return simplified, ""
+
+
+def check_map(model: onnx.ModelProto, shapes: Shapes) -> None:
+    """Refuse an open graph whose inputs are not the image and each tensor of `shapes`, used, and nothing else.
+
+    A constant that no entry of `shapes` names and that has more than one number is a weight that was folded.
+    Raises: GraphError naming the tensors.
+    """
+    used = {name for node in model.graph.node for name in node.input}
+    found = {
+        value.name: tuple(axis.dim_value for axis in value.type.tensor_type.shape.dim) for value in model.graph.input
+    }
+    found.pop(ImageConvention().input, None)
+    lost = sorted(name for name in shapes if found.get(name) != shapes[name] or name not in used)
+    strange = sorted(found.keys() - shapes.keys())
+    folded = sorted(t.name for t in model.graph.initializer if t.data_type in (1, 10, 11) and math.prod(t.dims) > 1)
+    if lost or strange or folded:
+        raise GraphError(
+            f"the graph does not have the twin's {len(shapes)} tensors one for one: "
+            f"lost or unused: {', '.join(lost) or 'none'}; unknown: {', '.join(strange) or 'none'}; "
+            f"folded into constants: {', '.join(folded) or 'none'}. Every parameter of the twin must feed its "
+            "operator as it is (export/twin.py)"
+        )
+
+
+def close(model: onnx.ModelProto, shapes: Shapes, value: Callable[[str], Array], folder: Path) -> Path:
+    """Write `graph.onnx` and `graph.data` of an open graph into `folder`; returns the path of `graph.onnx`.
+
+    value: tensor name → its values, of the shape in `shapes`; asked for one at a time, in the order of `shapes`.
+    Raises: GraphError for a value of another shape or dtype, and what onnx.checker raises.
+    """
+    import onnx
+
+    closed = onnx.ModelProto()
+    closed.CopyFrom(model)
+    image = next(i for i in closed.graph.input if i.name == ImageConvention().input)
+    del closed.graph.input[:]
+    closed.graph.input.append(image)
+    with (folder / DATA).open("wb") as data:
+        for name, shape in shapes.items():
+            array = value(name)
+            if array.shape != shape or array.dtype != np.float32:
+                raise GraphError(f"{name} is {array.dtype} {array.shape}, in the graph float32 {shape}")
+            data.write(bytes(-data.tell() % ALIGNMENT))
+            tensor = closed.graph.initializer.add(name=name, dims=shape, data_type=onnx.TensorProto.FLOAT)
+            tensor.data_location = onnx.TensorProto.EXTERNAL
+            for key, entry in (("location", DATA), ("offset", data.tell()), ("length", array.nbytes)):
+                tensor.external_data.add(key=key, value=str(entry))
+            data.write(array.astype("<f4", copy=False).tobytes())
+    (folder / GRAPH).write_bytes(closed.SerializeToString(deterministic=True))
+    onnx.checker.check_model(str(folder / GRAPH), full_check=True)
+    return folder / GRAPH
+
+
+def shapes_of(twin: Twin) -> Shapes:
+    """Graph tensor → shape, in the order of the program."""
+    return {name: tuple(tensor.shape) for name, tensor in twin.module.state_dict().items()}
+
+
+def _bare(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph without what exporters note beside it: source lines with local paths, intermediate shapes."""
+    for part in (model, model.graph, *model.graph.node, *model.graph.input, *model.graph.output):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    for tensor in model.graph.initializer:
+        tensor.ClearField("metadata_props")
+        tensor.ClearField("doc_string")
+    del model.graph.value_info[:]
+    model.ir_version = IR_VERSION
+    return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """torch's exporter warns of its own internals and of packages it looked for; nothing a caller could act on."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

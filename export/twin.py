@@ -1,0 +1,151 @@
+"""The twin of a network: the same function, its parameters being the tensors of the graph.
+
+Some source parameters never reach an operator as they are: a norm vector passes a view, a residual scale is
+multiplied into the output of a convolution. Exporters and runtimes fold such a parameter with its neighbours, and an
+edit of it on the device is then ignored without a word (NAFNet as trained: 120 of 232 tensors). In the twin
+every parameter feeds its operator directly, and a weight program says how each is computed from the source
+parameters, so that a device can compute it again for another task.
+
+    norm      w[c] · x̂ + b[c]           weight, bias stored as (1, C, 1, 1): no view left to fold
+    residual  x + β·(W*y + b)            = x + (βW)*y + βb: the scale is multiplied into W and b (`scale_out`)
+    attention (q/‖q‖)·kᵀ · t             = (q·(t/‖q‖))·kᵀ: no constant factor on a product, which runtimes absorb
+
+TWINS maps a source module to its twin; a module that is not in it is its own twin.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from colora.runtime.program import OPS, Step, Steps
+from colora.train import nafnet, restormer
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A network in graph coordinates."""
+
+    module: nn.Module
+    """in evaluation mode; its state_dict is the graph's tensors, by name and shape; their values mean nothing"""
+    program: dict[str, Steps]
+    """graph tensor → steps in source parameters (DESIGN section 4), the order of the state_dict"""
+
+
+class Norm(nn.Module):
+    """`LayerNorm2d` and `WithBiasLayerNorm`: (N, C, H, W) → same, in plain operators."""
+
+    def __init__(self, source: Any) -> None:
+        super().__init__()
+        c = source.weight.numel()
+        self.weight = nn.Parameter(torch.empty(1, c, 1, 1))
+        self.bias = nn.Parameter(torch.empty(1, c, 1, 1))
+        self.eps = source.eps
+
+    def steps(self) -> dict[str, Steps]:
+        as_stored = Step("reshape", tuple(self.weight.shape))
+        return {name: (Step("param", (name,)), as_stored) for name in ("weight", "bias")}
+
+    def forward(self, x: Tensor) -> Tensor:
+        centred = x - x.mean(1, keepdim=True)
+        variance = (centred * centred).mean(1, keepdim=True)
+        return centred * torch.rsqrt(variance + self.eps) * self.weight + self.bias
+
+
+class ScaleNorm(nn.Module):
+    """`BiasFreeLayerNorm`: divides by the standard deviation, keeps the mean."""
+
+    def __init__(self, source: restormer.BiasFreeLayerNorm) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(1, source.weight.numel(), 1, 1))
+        self.eps = source.eps
+
+    def steps(self) -> dict[str, Steps]:
+        return {"weight": (Step("param", ("weight",)), Step("reshape", tuple(self.weight.shape)))}
+
+    def forward(self, x: Tensor) -> Tensor:
+        centred = x - x.mean(1, keepdim=True)
+        variance = (centred * centred).mean(1, keepdim=True)
+        return x * torch.rsqrt(variance + self.eps) * self.weight
+
+
+class ResidualBlock(nn.Module):
+    """`NAFBlock` with beta inside conv3 and gamma inside conv5."""
+
+    def __init__(self, source: nafnet.NAFBlock) -> None:
+        super().__init__()
+        self.norm1, self.conv1, self.conv2 = source.norm1, source.conv1, source.conv2
+        self.sca, self.conv3 = source.sca, source.conv3
+        self.norm2, self.conv4, self.conv5 = source.norm2, source.conv4, source.conv5
+
+    def steps(self) -> dict[str, Steps]:
+        scaled = {"conv3.weight": "beta", "conv3.bias": "beta", "conv5.weight": "gamma", "conv5.bias": "gamma"}
+        return {name: (Step("param", (name,)), Step("scale_out", (by,))) for name, by in scaled.items()}
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = nafnet.simple_gate(self.conv2(self.conv1(self.norm1(x))))
+        x = x + self.conv3(y * self.sca(y))
+        y = nafnet.simple_gate(self.conv4(self.norm2(x)))
+        return x + self.conv5(y)
+
+
+class Attention(nn.Module):
+    """`restormer.Attention` with the temperature in the scale of q; lengths below 1e-12 count as 1e-12."""
+
+    def __init__(self, source: restormer.Attention) -> None:
+        super().__init__()
+        self.heads, self.temperature = source.heads, source.temperature
+        self.qkv, self.qkv_dwconv, self.project_out = source.qkv, source.qkv_dwconv, source.project_out
+
+    def steps(self) -> dict[str, Steps]:
+        return {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        qkv = self.qkv_dwconv(self.qkv(x)).reshape(n, 3 * self.heads, c // self.heads, h * w)
+        q, k, v = qkv.chunk(3, dim=1)  # each N × heads × C/heads × HW
+        q = q * (self.temperature / (q * q).sum(-1, keepdim=True).sqrt().clamp_min(1e-12))
+        k = k * (1 / (k * k).sum(-1, keepdim=True).sqrt().clamp_min(1e-12))
+        weights = F.softmax(q @ k.transpose(-2, -1), dim=-1)
+        y: Tensor = self.project_out((weights @ v).reshape(n, c, h, w))
+        return y
+
+
+TWINS: Mapping[type[nn.Module], Any] = {
+    nafnet.LayerNorm2d: Norm,
+    nafnet.NAFBlock: ResidualBlock,
+    restormer.WithBiasLayerNorm: Norm,
+    restormer.BiasFreeLayerNorm: ScaleNorm,
+    restormer.Attention: Attention,
+}
+
+
+def make_twin(model: nn.Module) -> Twin:
+    """Twin of `model`, which is left as it is and shares nothing with its twin."""
+    steps: dict[str, Steps] = {}
+    module = _replace(copy.deepcopy(model), "", steps).eval()
+    return Twin(module, {name: steps.get(name, (Step("param", (name,)),)) for name in module.state_dict()})
+
+
+def _replace(module: nn.Module, prefix: str, steps: dict[str, Steps]) -> nn.Module:
+    """`module` or its twin, the same for all that it holds; steps are added in whole names."""
+    if type(module) in TWINS:
+        module = TWINS[type(module)](module)
+        for name, local in module.steps().items():  # type: ignore[operator]
+            steps[prefix + name] = tuple(_prefixed(step, prefix) for step in local)
+    for name, child in list(module.named_children()):
+        setattr(module, name, _replace(child, f"{prefix}{name}.", steps))
+    return module
+
+
+def _prefixed(step: Step, prefix: str) -> Step:
+    """The step with its parameters named as in the whole model."""
+    if not OPS[step.op].args.startswith("p"):
+        return step
+    return Step(step.op, tuple(f"{prefix}{name}" for name in step.args))
