@@ -50,4 +50,6 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
 
 def missing_extra(package: str, extra: str, why: str) -> MissingExtra:
     """Error for an optional `package` that `why` needs and that `pip install colora[extra]` brings."""
-    return MissingExtra(f"{why} needs the package {package!r}, which is not installed: pip install 'colora[{extra}]'")
+    return MissingExtra(
+        f"{why} needs the package {package!r}, which is not installed: pip install 'colora[{extra}]'"
+    )

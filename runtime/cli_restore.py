@@ -1,0 +1,130 @@
+"""`colora restore`: pictures in, restored pictures out."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import numpy as np
+from colora.devices.errors import ImageError, missing_extra
+from colora.runtime.default import find_bundle
+from colora.runtime.image import SUFFIXES, read_image, write_image
+from colora.runtime.session import Session, load
+from colora.runtime.weights import Array
+
+GAP = 8
+"""White columns between the two pictures of a sheet."""
+
+
+@click.command("restore")
+@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--task", required=True, help="What to remove; `colora inspect BUNDLE` lists the tasks.")
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="File, or folder for several."
+)
+@click.option(
+    "--bundle", type=click.Path(path_type=Path), help="Default: $COLORA_BUNDLE, else ./colora-bundle."
+)
+@click.option("--strength", default=1.0, show_default=True, help="0: backbone alone, 1: as trained.")
+@click.option("--compare", is_flag=True, help="Write before and after side by side.")
+@click.option("--backend", default="auto", show_default=True)
+@click.option("--policy", default="auto", show_default=True, help="refit, merged or auto.")
+@click.option("--threads", default=0, show_default=True, help="Of one run; 0: the backend's choice.")
+def command(
+    sources: tuple[Path, ...],
+    task: str,
+    output: Path,
+    bundle: Path | None,
+    strength: float,
+    compare: bool,
+    backend: str,
+    policy: str,
+    threads: int,
+) -> None:
+    """Restore SOURCES: pictures, or folders of pictures.
+
+    A picture that can't be restored is reported and the others are still done; the exit code is then 1.
+    """
+    with load(find_bundle(bundle), backend, policy, threads=threads) as session:
+        failed = restore_files(session, targets(sources, output), task, strength, compare)
+    if failed:
+        click.echo(f"colora: {len(failed)} not restored:", err=True)
+        for source, reason in failed:
+            click.echo(f"  {source}: {reason}", err=True)
+        raise SystemExit(1)
+
+
+def targets(sources: Iterable[Path], output: Path) -> list[tuple[Path, Path]]:
+    """(picture, where its result goes) for files and folders.
+
+    One file goes to `output`, or into it if that is a folder; folders and several files go into the
+    folder `output`, each under its own name. Raises: ImageError for an empty folder and for two results
+    of one name.
+    """
+    sources = list(sources)
+    files: list[Path] = []
+    for source in sources:
+        found = (
+            sorted(f for f in source.iterdir() if f.suffix.lower() in SUFFIXES)
+            if source.is_dir()
+            else [source]
+        )
+        if not found:
+            raise ImageError(f"{source} holds no pictures; expected {', '.join(SUFFIXES)}")
+        files += found
+    into_folder = len(sources) > 1 or sources[0].is_dir() or output.is_dir()
+    if into_folder and output.suffix.lower() in SUFFIXES and not output.is_dir():
+        raise ImageError(f"{len(files)} pictures can't go into the one file {output}: name a folder")
+    pairs = [(file, output / file.name if into_folder else output) for file in files]
+    seen: set[Path] = set()
+    for _, target in pairs:
+        if target in seen:
+            raise ImageError(f"two pictures would both become {target}: restore them into two folders")
+        if target.exists() and any(file.exists() and target.samefile(file) for file in files):
+            raise ImageError(f"{target} would overwrite a picture to be restored: name another place")
+        seen.add(target)
+    return pairs
+
+
+def restore_files(
+    session: Session, pairs: Iterable[tuple[Path, Path]], task: str, strength: float, compare: bool
+) -> list[tuple[Path, str]]:
+    """Restore each picture to its place; returns those that failed, with the reason.
+
+    Only what is wrong with one picture (ImageError) is passed over; a task or backend that fails raises.
+    """
+    failed: list[tuple[Path, str]] = []
+    pairs = list(pairs)
+    with _progress(len(pairs)) as advance:
+        for source, target in pairs:
+            try:
+                picture = read_image(source)
+                result = session.restore(picture, task, strength)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                write_image(target, sheet(picture, result) if compare else result)
+            except ImageError as e:
+                failed.append((source, str(e)))
+            except OSError as e:
+                failed.append((source, f"{target} was not written: {e}"))
+            advance(source.name)
+    return failed
+
+
+def sheet(before: Array, after: Array) -> Array:
+    """Two H×W×3 uint8 pictures side by side, with a white gap between."""
+    gap = np.full((len(before), GAP, 3), 255, np.uint8)
+    return np.concatenate([before, gap, after], axis=1)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[str], None]]:
+    """A progress bar on stderr; yields what to call with a name when a picture is done."""
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    except ImportError as e:
+        raise missing_extra("rich", "image", "colora restore") from e
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        line = bar.add_task("restoring", total=total)
+        yield lambda name: bar.update(line, advance=1, description=name)
