@@ -139,7 +139,8 @@ class TransformerBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attn(self.norm1(x))
-        return x + self.ffn(self.norm2(x))
+        x = x + self.ffn(self.norm2(x))
+        return x
 
 
 class Restormer(nn.Module):
