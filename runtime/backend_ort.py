@@ -36,7 +36,8 @@ class OrtBackend:
         self._graph, self._image, self._refit, self._threads = graph, image, refit, threads
         # Buffers of our own: the session borrows them, so they live as long as it does.
         self._buffers = {name: np.array(tensor, order="C") for name, tensor in weights.items()}
-        self._session: Any = _session(graph, self._buffers, refit, threads)
+        self._session: Any
+        self._session, self._values = _session(graph, self._buffers, refit, threads)
 
     @classmethod
     def open(
@@ -70,6 +71,7 @@ class OrtBackend:
 
     def close(self) -> None:
         self._session = None
+        self._values = {}
         self._buffers = {}
 
     def describe(self) -> BackendFacts:
@@ -105,7 +107,10 @@ class OrtBackend:
             )
 
 
-def _session(graph: Path, buffers: Mapping[str, Array], refit: bool, threads: int) -> Any:
+def _session(
+    graph: Path, buffers: Mapping[str, Array], refit: bool, threads: int
+) -> tuple[Any, dict[str, Any]]:
+    """Session, and the values over the buffers, which must live as long as it does."""
     try:
         import onnxruntime as ort
     except ImportError as e:
@@ -117,10 +122,9 @@ def _session(graph: Path, buffers: Mapping[str, Array], refit: bool, threads: in
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         options.add_session_config_entry("session.disable_prepacking", "1")
     try:
-        # The options hold bare pointers to these values: they must live until the session has read them.
         values = {name: ort.OrtValue.ortvalue_from_numpy(buffer) for name, buffer in buffers.items()}
         for name, value in values.items():
             options.add_initializer(name, value)
-        return ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"]), values
     except Exception as e:  # ONNX Runtime's errors have no common base class
         raise BackendError(f"{graph}: ONNX Runtime can't open it: {e}") from e
