@@ -20,7 +20,9 @@ from colora.train.checkpoint import Checkpoint
 class Delta(nn.Module):
     """Parametrization W0 → W0 + scale·ΔW with trainable tensors, ΔW = 0 at the start."""
 
-    def __init__(self, kind: str, shape: tuple[int, ...], rank: int, contribution: float, rng: torch.Generator) -> None:
+    def __init__(
+        self, kind: str, shape: tuple[int, ...], rank: int, contribution: float, rng: torch.Generator
+    ) -> None:
         super().__init__()
         self.kind, self.shape, self.rank, self.contribution, self.scale = kind, shape, rank, contribution, 1.0
         self.tensors = nn.ParameterDict()
@@ -50,7 +52,9 @@ def attach(module: nn.Module, ranks: Mapping[str, int], contribution: Mapping[st
         raise CheckpointError("this network carries an adapter already: attach to a fresh backbone")
     parameters = dict(module.named_parameters())
     if foreign := sorted(ranks.keys() - parameters.keys()):
-        raise CheckpointError(f"ranks name {len(foreign)} parameters that the backbone lacks, first {foreign[0]!r}")
+        raise CheckpointError(
+            f"ranks name {len(foreign)} parameters that the backbone lacks, first {foreign[0]!r}"
+        )
     module.requires_grad_(False)
     rng = torch.Generator().manual_seed(seed)
     for parameter, rank in ranks.items():

@@ -65,7 +65,9 @@ def allocate(
 
     def at(alpha: float) -> dict[str, int]:
         return {
-            name: rank_of(shape, min(1.0, max(0.0, beta + alpha * contribution[name] / mean))) if has_rank(shape) else 0
+            name: rank_of(shape, min(1.0, max(0.0, beta + alpha * contribution[name] / mean)))
+            if has_rank(shape)
+            else 0
             for name, shape in shapes.items()
         }
 

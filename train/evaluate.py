@@ -1,0 +1,66 @@
+"""How good a network is: mean PSNR over sets of pairs, images padded and tiled as on the device."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from colora.runtime import tiles
+from colora.runtime.manifest import Shapes
+from colora.runtime.quality import psnr
+from colora.train.backbones import Backbone
+from colora.train.photos import Pair, Pixels
+
+LARGEST = 16384
+
+
+def restorer(module: nn.Module, backbone: Backbone) -> Callable[[Pixels], Pixels]:
+    """Function H×W×3 RGB uint8 → the same, restored by `module` in fp32."""
+    m = backbone.pad.multiple_of
+    shapes = Shapes((m, m), (256, 256), (LARGEST, LARGEST), m)
+    module.eval()
+
+    @torch.no_grad()
+    def run(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        restored: NDArray[np.float32] = module(torch.from_numpy(tensor)).numpy()
+        return restored
+
+    return lambda image: tiles.apply(image, run, shapes, backbone.pad, backbone.tile)
+
+
+def mean_psnr(restore: Callable[[Pixels], Pixels], pairs: Sequence[Pair]) -> float:
+    """Mean over the pairs of PSNR in dB on 8-bit RGB."""
+    return float(np.mean([psnr(restore(pair.degraded), pair.clean) for pair in pairs]))
+
+
+def compare(
+    models: Mapping[str, nn.Module], backbone: Backbone, sets: Mapping[str, Sequence[Pair]]
+) -> dict[str, dict[str, float]]:
+    """Set → {"input": dB, model name: dB, …}."""
+    table = {}
+    for name, pairs in sets.items():
+        row = {"input": mean_psnr(lambda image: image, pairs)}
+        table[name] = row | {label: mean_psnr(restorer(m, backbone), pairs) for label, m in models.items()}
+    return table
+
+
+def print_table(table: Mapping[str, Mapping[str, float]], title: str) -> None:
+    """Prints set by column in dB, aligned."""
+    from rich.console import Console
+    from rich.table import Table
+
+    columns = list(next(iter(table.values())))
+    drawn = Table("set", title=title)
+    for column in columns:
+        drawn.add_column(column, justify="right")
+    for name, row in table.items():
+        drawn.add_row(name, *(f"{row[c]:.2f}" for c in columns))
+    Console().print(drawn)
+
+
+def set_name(folder: Path) -> str:
+    """Name of a set of pairs: its folder's, as a word for quality records."""
+    return folder.resolve().name.lower().replace("-", "_").replace(" ", "_")
