@@ -50,7 +50,9 @@ class Mini:
         y = y * w["norm.weight"][:, None, None] + w["norm.bias"][:, None, None]
         z = np.einsum("oi,nihw->nohw", w["conv2.weight"][:, :, 0, 0], y) + w["conv2.bias"][:, None, None]
         gated = z[:, :8] * z[:, 8:]
-        out = np.einsum("oi,nihw->nohw", w["conv3.weight"][:, :, 0, 0], gated) + w["conv3.bias"][:, None, None]
+        out = (
+            np.einsum("oi,nihw->nohw", w["conv3.weight"][:, :, 0, 0], gated) + w["conv3.bias"][:, None, None]
+        )
         return np.asarray(x + w["beta"] * out)
 
     def adapted(self, mixture: Mapping[str, float]) -> dict[str, Array]:
@@ -155,7 +157,8 @@ def mini() -> Mini:
         "noise": {"conv2.weight": 3, "norm.bias": 0},
     }
     params = {
-        task: {name: delta(shapes[name], rank, rng) for name, rank in ranks.items()} for task, ranks in touched.items()
+        task: {name: delta(shapes[name], rank, rng) for name, rank in ranks.items()}
+        for task, ranks in touched.items()
     }
     blank = np.zeros((1, 3, 64, 64), np.float32)
     drafts = {task: Adapter(task, "colora", sha256, p, blank) for task, p in params.items()}
@@ -208,9 +211,9 @@ def picture() -> Callable[..., Array]:
     def make(height: int, width: int) -> Array:
         rng = np.random.default_rng(height * 1000 + width)
         y, x, c = np.meshgrid(np.arange(height), np.arange(width), np.arange(3), indexing="ij")
-        return np.clip(128 + 60 * np.sin(x / 9 + c) + 50 * np.cos(y / 7) + rng.normal(0, 5, x.shape), 0, 255).astype(
-            np.uint8
-        )
+        return np.clip(
+            128 + 60 * np.sin(x / 9 + c) + 50 * np.cos(y / 7) + rng.normal(0, 5, x.shape), 0, 255
+        ).astype(np.uint8)
 
     return make
 
