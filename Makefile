@@ -8,8 +8,9 @@ BIN := $(VENV)/bin
 demo: $(VENV)/export.installed
 	$(BIN)/python -m colora.benchmarks.demo
 
+# one thread: the networks of the tests are so small that more only get in each other's way
 test: $(VENV)/test.installed
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 lint: $(VENV)/lint.installed
 	$(BIN)/ruff check .
@@ -31,15 +32,12 @@ $(VENV)/export.installed: EXTRAS = export
 $(VENV)/lint.installed: EXTRAS = lint
 $(VENV)/types.installed: EXTRAS = bench,test,lint
 $(VENV)/test.installed: EXTRAS = bench,test
+# spandrel, the reference for our backbones, asks for torchvision and does not need it here
+$(VENV)/test.installed: THEN = --no-deps spandrel spandrel-extra-arches
 $(VENV)/%.installed: pyproject.toml | $(BIN)/python
 	@echo "installing colora[$(EXTRAS)] into $(VENV), which can take minutes"
 	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
-	touch $@
-
-# spandrel, the reference for our backbones, asks for torchvision and does not need it here
-$(VENV)/test.installed: $(VENV)/spandrel.installed
-$(VENV)/spandrel.installed: | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --no-deps spandrel spandrel-extra-arches
+	$(if $(THEN),$(BIN)/python -m pip install --quiet $(THEN))
 	touch $@
 
 clean:
