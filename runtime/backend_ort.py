@@ -123,8 +123,12 @@ def _session(
         options.add_session_config_entry("session.disable_prepacking", "1")
     try:
         values = {name: ort.OrtValue.ortvalue_from_numpy(buffer) for name, buffer in buffers.items()}
-        for name, value in values.items():
-            options.add_initializer(name, value)
+        if refit:
+            for name, value in values.items():
+                options.add_initializer(name, value)
+        elif values:
+            # not add_initializer: full optimisation would fold the numbers of graph.data, silently
+            options.add_external_initializers(list(values), list(values.values()))
         return ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"]), values
     except Exception as e:  # ONNX Runtime's errors have no common base class
         raise BackendError(f"{graph}: ONNX Runtime can't open it: {e}") from e
