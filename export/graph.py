@@ -113,7 +113,7 @@ def check_map(model: onnx.ModelProto, shapes: Shapes) -> None:
 def close(model: onnx.ModelProto, shapes: Shapes, value: Callable[[str], Array], folder: Path) -> Path:
     """Write `graph.onnx` and `graph.data` of an open graph into `folder`; returns the path of `graph.onnx`.
 
-    value: tensor name → its values, of the shape in `shapes`; asked for one at a time, in the order of `shapes`.
+    value: tensor name → its values, float32 of the shape in `shapes`; asked for one at a time, in that order.
     Raises: GraphError for a value of another shape or dtype, and what onnx.checker raises.
     """
     import onnx
@@ -123,20 +123,29 @@ def close(model: onnx.ModelProto, shapes: Shapes, value: Callable[[str], Array],
     image = next(i for i in closed.graph.input if i.name == ImageConvention().input)
     del closed.graph.input[:]
     closed.graph.input.append(image)
-    with (folder / DATA).open("wb") as data:
-        for name, shape in shapes.items():
-            array = value(name)
-            if array.shape != shape or array.dtype != np.float32:
-                raise GraphError(f"{name} is {array.dtype} {array.shape}, in the graph float32 {shape}")
-            data.write(bytes(-data.tell() % ALIGNMENT))
-            tensor = closed.graph.initializer.add(name=name, dims=shape, data_type=onnx.TensorProto.FLOAT)
-            tensor.data_location = onnx.TensorProto.EXTERNAL
-            for key, entry in (("location", DATA), ("offset", data.tell()), ("length", array.nbytes)):
-                tensor.external_data.add(key=key, value=str(entry))
-            data.write(array.astype("<f4", copy=False).tobytes())
+    for name, offset in write_data(folder / DATA, shapes, value).items():
+        tensor = closed.graph.initializer.add(name=name, dims=shapes[name], data_type=onnx.TensorProto.FLOAT)
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        size = 4 * math.prod(shapes[name])
+        for key, entry in (("location", DATA), ("offset", str(offset)), ("length", str(size))):
+            tensor.external_data.add(key=key, value=entry)
     (folder / GRAPH).write_bytes(closed.SerializeToString(deterministic=True))
     onnx.checker.check_model(str(folder / GRAPH), full_check=True)
     return folder / GRAPH
+
+
+def write_data(path: Path, shapes: Shapes, value: Callable[[str], Array]) -> dict[str, int]:
+    """Write the values of all tensors, aligned, little-endian; returns where each begins, in bytes."""
+    offsets = {}
+    with path.open("wb") as data:
+        for name, shape in shapes.items():
+            array = value(name)
+            if array.shape != shape or array.dtype != np.float32:
+                raise GraphError(f"{name} is {array.dtype} {array.shape}; in the graph it is float32 {shape}")
+            data.write(bytes(-data.tell() % ALIGNMENT))
+            offsets[name] = data.tell()
+            data.write(array.astype("<f4", copy=False).tobytes())
+    return offsets
 
 
 def shapes_of(twin: Twin) -> Shapes:

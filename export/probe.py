@@ -2,25 +2,30 @@
 
 A device switches tasks by editing buffers that the session borrows. A runtime that folded a tensor into another at
 load never looks at its buffer again, and says nothing. So every tensor is edited as a device does, and the
-output compared with that of a session that was built with the edited values and never saw the old ones: the same
-graph, level, kernels and numbers must give the same bits. Two questions, one answer each:
+output compared with that of a session on a copy of the graph whose file holds the edited values: the same level,
+kernels and numbers must give the same bits. (The file, because ONNX Runtime folds what it reads there even if a
+session is given another value for that tensor.) Two questions, one answer each:
 
     does each tensor matter?    edited alone, it must change the output
-    is each edit followed?      all edited at once must equal the fresh session; if not, halves are tried
+    is each edit followed?      the others edited at once must equal the fresh session; if not, halves are tried
 
-Values are random, not trained: in a trained network a zero (a residual scale at its start) can hide a tensor.
+Edits are random, so that no zero (a residual scale at its start) hides a tensor; the session edited is opened on the
+bundle's own file, since some rewrites depend on values (ONNX Runtime drops a factor of exactly 1).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from colora.devices.errors import GraphError
+from colora.export.graph import DATA, write_data
 from colora.runtime.backend_ort import OrtBackend
 from colora.runtime.golden import golden_input
 from colora.runtime.manifest import ImageConvention
@@ -39,38 +44,39 @@ class Probe:
     """those whose edit gives another output than a fresh session"""
 
 
-def probe(graph: Path, shapes: Mapping[str, tuple[int, ...]], side: int = 64, seed: int = 0) -> Probe:
-    """Edit each tensor of `shapes` in a session on `graph`, an ONNX file that has them as initializers.
+def probe(graph: Path, values: Mapping[str, Array], side: int = 64, seed: int = 0) -> Probe:
+    """Edit each switchable tensor of `graph`, a file written by `close` from `values`.
 
     side: height and width of the input, at most 64 and a multiple that the graph takes.
+    Raises: GraphError if the network overflows on random weights.
     """
     rng = np.random.default_rng(seed)
-    old = {name: _random(shape, rng) for name, shape in shapes.items()}
-    new = {name: _random(shape, rng) for name, shape in shapes.items()}
+    old = {name: _random(value.shape, rng) for name, value in values.items()}
+    new = {name: _random(value.shape, rng) for name, value in values.items()}
     image = np.ascontiguousarray(golden_input()[:, :, :side, :side])
-    edited = OrtBackend(graph, ImageConvention(), old, True, 1)
+    edited = OrtBackend(graph, ImageConvention(), values, True, 1)
+
+    def run(names: Iterable[str], otherwise: Mapping[str, Array]) -> Array:
+        edited.set_weights((name, new[name]) for name in names)
+        result = edited.run(image)
+        edited.set_weights((name, otherwise[name]) for name in names)
+        return result
+
+    def stale(names: list[str]) -> list[str]:
+        fresh = _fresh(graph, dict(values) | {name: new[name] for name in names})
+        if np.array_equal(run(names, values), fresh.run(image)):
+            return []
+        half = len(names) // 2
+        found = stale(names[:half]) + stale(names[half:]) if half else []
+        return found or names
+
+    edited.set_weights(old.items())
     before = edited.run(image)
     if not np.isfinite(before).all():
         raise GraphError(f"{graph}: the network overflows on random weights, so nothing can be told from it")
-
-    def matters(name: str) -> bool:
-        edited.set_weights([(name, new[name])])
-        after = edited.run(image)
-        edited.set_weights([(name, old[name])])
-        return not np.array_equal(after, before)
-
-    def stale(names: list[str]) -> list[str]:
-        edited.set_weights((name, new[name]) for name in names)
-        after = edited.run(image)
-        edited.set_weights((name, old[name]) for name in names)
-        fresh = OrtBackend(graph, ImageConvention(), old | {name: new[name] for name in names}, True, 1)
-        if np.array_equal(after, fresh.run(image)):
-            return []
-        half = len(names) // 2
-        return stale(names[:half]) + stale(names[half:]) if half else names
-
-    silent = tuple(name for name in shapes if not matters(name))
-    return Probe(len(shapes), silent, tuple(stale(list(shapes))))
+    silent = [name for name in values if np.array_equal(run([name], old), before)]
+    edited.set_weights(values.items())
+    return Probe(len(values), tuple(silent), tuple(stale([name for name in values if name not in silent])))
 
 
 def check(found: Probe) -> None:
@@ -81,6 +87,15 @@ def check(found: Probe) -> None:
             f"{len(untracked)} of {found.tensors} graph tensors do not follow an edit in place: "
             f"{', '.join(untracked)}. Each must feed its operator unfolded: give its module a twin (export/twin.py)"
         )
+
+
+def _fresh(graph: Path, values: Mapping[str, Array]) -> OrtBackend:
+    """A session on a copy of `graph` that holds `values`; the copy is gone when it returns."""
+    with TemporaryDirectory() as folder:
+        copied = Path(shutil.copy(graph, folder))
+        shapes = {name: value.shape for name, value in values.items()}
+        write_data(copied.with_name(DATA), shapes, values.__getitem__)
+        return OrtBackend(copied, ImageConvention(), {}, True, 1)
 
 
 def _random(shape: tuple[int, ...], rng: np.random.Generator) -> Array:

@@ -8,7 +8,7 @@ parameters, so that a device can compute it again for another task.
 
     norm      w[c] · x̂ + b[c]           weight, bias stored as (1, C, 1, 1): no view left to fold
     residual  x + β·(W*y + b)            = x + (βW)*y + βb: the scale is multiplied into W and b (`scale_out`)
-    attention (q/‖q‖)·kᵀ · t             = (q·(t/‖q‖))·kᵀ: no constant factor on a product, which runtimes absorb
+    attention t · (q/‖q‖)·kᵀ             = (q · t/‖q‖)·kᵀ: a constant factor of a product is absorbed by runtimes
 
 TWINS maps a source module to its twin; a module that is not in it is its own twin.
 """
@@ -96,25 +96,34 @@ class ResidualBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """`restormer.Attention` with the temperature in the scale of q; lengths below 1e-12 count as 1e-12."""
+    """`restormer.Attention` with the temperature in the length of q; lengths below 1e-12 count as 1e-12.
+
+    With one head the temperature is one number, and where that is 1 ONNX Runtime drops a multiplication by it,
+    and rewrites t/‖q‖ · q as q/‖q‖. An axis added between the quotient and the product keeps it from both.
+    """
 
     def __init__(self, source: restormer.Attention) -> None:
         super().__init__()
-        self.heads, self.temperature = source.heads, source.temperature
+        self.heads = source.heads
+        self.temperature = nn.Parameter(torch.empty(self.heads, 1))
         self.qkv, self.qkv_dwconv, self.project_out = source.qkv, source.qkv_dwconv, source.project_out
 
     def steps(self) -> dict[str, Steps]:
-        return {}
+        return {"temperature": (Step("param", ("temperature",)), Step("reshape", (self.heads, 1)))}
 
     def forward(self, x: Tensor) -> Tensor:
         n, c, h, w = x.shape
         qkv = self.qkv_dwconv(self.qkv(x)).reshape(n, 3 * self.heads, c // self.heads, h * w)
         q, k, v = qkv.chunk(3, dim=1)  # each N × heads × C/heads × HW
-        q = q * (self.temperature / (q * q).sum(-1, keepdim=True).sqrt().clamp_min(1e-12))
-        k = k * (1 / (k * k).sum(-1, keepdim=True).sqrt().clamp_min(1e-12))
+        q = q * (self.temperature / _length(q))[..., None]
+        k = k * (1 / _length(k))[..., None]
         weights = F.softmax(q @ k.transpose(-2, -1), dim=-1)
         y: Tensor = self.project_out((weights @ v).reshape(n, c, h, w))
         return y
+
+
+def _length(x: Tensor) -> Tensor:
+    return (x * x).sum(-1).sqrt().clamp_min(1e-12)
 
 
 TWINS: Mapping[type[nn.Module], Any] = {
