@@ -17,6 +17,10 @@ from colora.runtime.golden import golden_input
 from colora.runtime.manifest import ImageConvention, Manifest, Pad, Shapes, Tile
 from colora.runtime.program import parse_program
 from colora.runtime.weights import Array, weights_sha256, write_tensors
+from hypothesis import settings
+
+settings.register_profile("untimed", deadline=None, derandomize=True)  # a busy machine is no failure
+settings.load_profile("untimed")
 
 PROGRAM = {
     "w1": [["param", "conv1.weight"]],
