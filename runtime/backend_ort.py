@@ -65,7 +65,9 @@ class OrtBackend:
         for name, tensor in tensors:
             buffer = self._buffers.get(name)
             if buffer is None or buffer.shape != tensor.shape or buffer.dtype != tensor.dtype:
-                expected = "no such tensor" if buffer is None else f"{buffer.dtype} {buffer.shape}"
+                expected = (
+                    "one of the switchable tensors" if buffer is None else f"{buffer.dtype} {buffer.shape}"
+                )
                 raise BackendError(f"{self._graph}: {name} is {tensor.dtype} {tensor.shape}, not {expected}")
             buffer[...] = tensor
 

@@ -176,7 +176,7 @@ def manifest_bytes(manifest: Manifest) -> bytes:
     """The JSON of `manifest.json`."""
     data = dataclasses.asdict(manifest)
     data["program"] = program_json(manifest.program)
-    return (json.dumps(data, indent=1, sort_keys=True) + "\n").encode()
+    return (json.dumps(data, indent=1) + "\n").encode()
 
 
 def parse_manifest(raw: bytes, where: str) -> Manifest:

@@ -1,0 +1,117 @@
+"""ONNX Runtime: edits in place are seen, by proof and not by hope."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from colora.devices.errors import BackendError, MissingExtra, UnknownName
+from colora.runtime import backend_ort
+from colora.runtime.backend import BACKENDS, backend_class
+from colora.runtime.backend_null import NullBackend
+from colora.runtime.backend_ort import OrtBackend
+from colora.runtime.bundle import open_bundle
+from colora.runtime.golden import golden_input
+from colora.runtime.mixture import graph_tensors
+
+CLOSE = 1e-5
+"""float32 sums of up to 27 products of order 1, against float64."""
+
+
+@pytest.fixture
+def pristine(ort_bundle: Path) -> Any:
+    bundle = open_bundle(ort_bundle)
+    return dict(graph_tensors(bundle, (), bundle.manifest.program))
+
+
+def opened(bundle: Path, weights: Any, refit: bool) -> OrtBackend:
+    return OrtBackend.open(bundle / "graph.onnx", open_bundle(bundle).manifest.image, weights, refit, 1)
+
+
+def test_it_computes_the_network(mini: Any, ort_bundle: Path, pristine: Any) -> None:
+    expected = mini.forward(golden_input())
+    for weights, refit in (({}, False), (pristine, False), (pristine, True)):
+        assert np.abs(opened(ort_bundle, weights, refit).run(golden_input()) - expected).max() < CLOSE
+
+
+def test_every_switchable_tensor_follows_edits(ort_bundle: Path, pristine: Any) -> None:
+    backend = opened(ort_bundle, pristine, True)
+    before = backend.run(golden_input())
+    for name, tensor in pristine.items():
+        edited = tensor * 1.5 + 0.1
+        backend.set_weights([(name, edited)])
+        fresh = opened(ort_bundle, pristine | {name: edited}, True).run(golden_input())
+        assert np.array_equal(backend.run(golden_input()), fresh)
+        assert not np.array_equal(fresh, before)
+        backend.set_weights([(name, tensor)])
+        assert np.array_equal(backend.run(golden_input()), before)
+
+
+def test_the_backend_keeps_its_own_copy(ort_bundle: Path, pristine: Any) -> None:
+    backend = opened(ort_bundle, pristine, True)
+    before = backend.run(golden_input())
+    for tensor in pristine.values():
+        tensor[...] = 0
+    assert np.array_equal(backend.run(golden_input()), before)
+
+
+def test_the_probe_notices_a_session_that_ignores_edits(
+    ort_bundle: Path, pristine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sessions over copies of the buffers stand for what full optimisation does to large convolutions."""
+    real = backend_ort._session
+    monkeypatch.setattr(
+        backend_ort,
+        "_session",
+        lambda graph, buffers, *rest: real(graph, {n: b.copy() for n, b in buffers.items()}, *rest),
+    )
+    with pytest.raises(BackendError, match=r"ignores in-place changes of w1, .*: use policy='merged'"):
+        opened(ort_bundle, pristine, True)
+
+
+def test_the_probe_accepts_tensors_that_change_nothing(mini: Any, ort_bundle: Path, pristine: Any) -> None:
+    dead = pristine | {
+        "w3": np.zeros_like(pristine["w3"])
+    }  # nothing before the last convolution has an effect
+    backend = opened(ort_bundle, dead, True)
+    backend.set_weights(pristine.items())
+    assert np.abs(backend.run(golden_input()) - mini.forward(golden_input())).max() < CLOSE
+
+
+def test_what_does_not_fit_is_refused(ort_bundle: Path, pristine: Any) -> None:
+    backend = opened(ort_bundle, pristine, True)
+    with pytest.raises(BackendError, match=r"w1 is float32 \(2,\), not float32 \(8, 3, 3, 3\)"):
+        backend.set_weights([("w1", np.zeros(2, np.float32))])
+    with pytest.raises(BackendError, match=r"w9 is float32 \(2,\), not one of the switchable tensors"):
+        backend.set_weights([("w9", np.zeros(2, np.float32))])
+    with pytest.raises(BackendError, match=r"failed on an input of \(1, 2, 8, 8\)"):
+        backend.run(np.zeros((1, 2, 8, 8), np.float32))
+    with pytest.raises(BackendError, match="opened without refit"):
+        opened(ort_bundle, {}, False).set_weights([])
+    with pytest.raises(BackendError, match="can't open it"):
+        opened(ort_bundle, {"w1": np.zeros((2, 2), np.float32)}, False)
+    backend.close()
+    backend.close()
+    with pytest.raises(BackendError, match="is closed"):
+        backend.run(golden_input())
+
+
+def test_facts(ort_bundle: Path, pristine: Any) -> None:
+    facts = opened(ort_bundle, pristine, True).describe()
+    assert (facts.name, facts.device, facts.threads, facts.refit) == ("ort", "cpu", 1, True)
+    assert facts.version
+
+
+def test_a_missing_package_names_its_extra(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mini: Any
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    with pytest.raises(MissingExtra, match=r"needs the package 'onnxruntime'.*pip install 'colora\[ort\]'"):
+        OrtBackend.open(tmp_path / "graph.onnx", mini.manifest.image, {}, False, 0)
+
+
+def test_the_table_of_backends() -> None:
+    assert backend_class("auto") is backend_class(next(iter(BACKENDS))) is OrtBackend
+    assert backend_class("null") is NullBackend
+    with pytest.raises(UnknownName, match=r"unknown backend 'rot': did you mean ort"):
+        backend_class("rot")
