@@ -1,7 +1,7 @@
 """Adapting a backbone to a task: `colora adapt`, and the same as a function.
 
 tune a full copy on the task (the target) → FAIG from backbone to target → ranks for the budget → fit the adapter from
-zero. `--ranks FILE` skips the first three. Everything that can be resumed or reused lies in the folder beside the output.
+zero. `--ranks FILE` skips the first three. What can be resumed or reused lies in the folder beside the output.
 """
 
 import hashlib
@@ -13,84 +13,24 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
-from numpy.random import Generator
-from torch import nn
-
 from colora.devices.errors import CheckpointError
 from colora.runtime.adapter import Adapter, write_adapter
-from colora.runtime.atomic import write_text
 from colora.runtime.golden import GOLDEN_SHAPE, golden_input
 from colora.train.attribution import faig
 from colora.train.backbones import DEFAULT_BACKBONE
 from colora.train.checkpoint import Checkpoint, load_backbone
-from colora.train.degradations import DEGRADATIONS, Image
 from colora.train.evaluate import compare, print_table, set_name
+from colora.train.examples import Examples, from_pairs, from_photos
 from colora.train.fit import FitConfig, Progress, fit
 from colora.train.methods import attach, collect, merged
 from colora.train.nafnet import NAFNet
-from colora.train.photos import (
-    Batches,
-    Pair,
-    clean_crop,
-    pair_crop,
-    picture_files,
-    read_pairs,
-    read_rgb,
-    split,
-)
-from colora.train.photos import to_float, to_tensor
+from colora.train.photos import Batches, Pair, read_pairs, to_float, to_tensor
 from colora.train.progress import progress_bar
-from colora.train.ranks import Allocation, allocate, stored_numbers
-from colora.train.tasks import Task, find_task
+from colora.train.ranks import Allocation, allocate
+from colora.train.tasks import find_task
+from torch import nn
 
 Reporter = Callable[[Progress], None]
-
-
-@dataclass(frozen=True)
-class Examples:
-    """What a task is learnt from."""
-
-    draw: Callable[[Generator, int], tuple[Image, Image]]
-    """(rng, patch) → (degraded, clean), patch×patch×3"""
-    held_out: Sequence[Pair]
-    """kept out of training: for validation and attribution"""
-    told: str
-    """says what the examples are, for records and for the key of the cache"""
-
-
-def from_photos(task: Task, folders: Sequence[Path], held_out: int, seed: int) -> Examples:
-    """Clean photographs, degraded as `task` says, rounded to 8 bits. Validation: the centre 256×256 of held-out photos."""
-    train, kept = split([f for folder in folders for f in picture_files(folder)], held_out)
-    photos = [read_rgb(f) for f in train]
-
-    def degrade(image: Image, rng: Generator) -> Image:
-        for name in task.degradations:
-            image, _ = DEGRADATIONS[name](image, rng)
-        return np.rint(image * 255) / np.float32(255)
-
-    def draw(rng: Generator, patch: int) -> tuple[Image, Image]:
-        clean = clean_crop(photos, patch, rng)
-        return degrade(clean, rng), clean
-
-    pairs = []
-    for i, file in enumerate(kept):
-        photo = read_rgb(file)
-        y, x = (max(0, n - 256) // 2 for n in photo.shape[:2])
-        clean = photo[y : y + 256, x : x + 256]
-        degraded = degrade(to_float(clean), np.random.default_rng([seed, i]))
-        pairs.append(Pair(file.stem, np.rint(degraded * 255).astype(np.uint8), clean))
-    told = f"{len(train)} photographs of {', '.join(f.name for f in folders)}, degraded by {' → '.join(task.degradations)}"
-    return Examples(draw, pairs, told)
-
-
-def from_pairs(folder: Path, held_out: int) -> Examples:
-    """Real pairs in `folder`/input and `folder`/target; every n-th is held out."""
-    pairs = read_pairs(folder)
-    kept = pairs[:: max(2, len(pairs) // held_out)][:held_out] if held_out else []
-    rest = [pair for pair in pairs if all(pair is not k for k in kept)]
-    return Examples(
-        lambda rng, patch: pair_crop(rest, patch, rng), kept, f"{len(rest)} pairs of {folder.name}"
-    )
 
 
 @dataclass(frozen=True)
@@ -115,30 +55,6 @@ class AdaptConfig:
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class Ranks:
-    """What the adapter stores, and the contributions it follows."""
-
-    ranks: dict[str, int]
-    contribution: dict[str, float]
-    alpha: float
-    beta: float
-
-    def write(self, path: Path) -> None:
-        write_text(path, json.dumps(asdict(self), indent=1))
-
-    @staticmethod
-    def read(path: Path) -> "Ranks":
-        """Raises CheckpointError where `path` is no file that `write` made."""
-        try:
-            facts = json.loads(path.read_text())
-            return Ranks(facts["ranks"], facts["contribution"], float(facts["alpha"]), float(facts["beta"]))
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(
-                f"{path}: not a ranks file ({error}); expected one written by colora adapt"
-            ) from error
-
-
 def full_tuning(
     backbone: Checkpoint, examples: Examples, config: AdaptConfig, folder: Path, report: Reporter
 ) -> nn.Module:
@@ -159,7 +75,7 @@ def choose_ranks(
     examples: Examples,
     config: AdaptConfig,
     report: Callable[[int, int], None] = lambda done, total: None,
-) -> Ranks:
+) -> Allocation:
     """FAIG from backbone to target over held-out crops, then the allocation for the budget."""
     images = []
     for pair in examples.held_out[: config.faig_images]:
@@ -173,8 +89,7 @@ def choose_ranks(
     found = faig(
         backbone.module, backbone.module.state_dict(), target.state_dict(), images, config.faig_steps, report
     )
-    allocation = allocation_for(backbone, found.contribution, config)
-    return Ranks(allocation.ranks, found.contribution, allocation.alpha, allocation.beta)
+    return allocation_for(backbone, found.contribution, config)
 
 
 def allocation_for(
@@ -194,7 +109,7 @@ def adapt(
     output: Path,
     config: AdaptConfig,
     *,
-    ranks: Ranks | None = None,
+    ranks: Allocation | None = None,
     sets: Mapping[str, Sequence[Pair]] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Trains the adapter of `task` and writes it to `output`; returns set → {input, backbone, adapted, …} in dB.
@@ -232,10 +147,9 @@ def adapt(
     return table
 
 
-def stored_share(backbone: Checkpoint, ranks: Ranks) -> float:
+def stored_share(backbone: Checkpoint, ranks: Allocation) -> float:
     """Numbers that the adapter file will store per number of the backbone, golden output included."""
-    shapes = {name: tuple(p.shape) for name, p in backbone.module.named_parameters()}
-    stored = stored_numbers(shapes, ranks.ranks) + int(np.prod(GOLDEN_SHAPE))
+    stored = ranks.stored + int(np.prod(GOLDEN_SHAPE))
     return stored / sum(p.numel() for p in backbone.module.parameters())
 
 
@@ -326,7 +240,7 @@ def command(
     checkpoint = load_backbone(backbone)
     sets = {set_name(folder): read_pairs(folder) for folder in evaluate}
     table = adapt(
-        task, checkpoint, examples, output, config, ranks=Ranks.read(ranks) if ranks else None, sets=sets
+        task, checkpoint, examples, output, config, ranks=Allocation.read(ranks) if ranks else None, sets=sets
     )
     print_table(table, f"{task}: mean PSNR in dB")
     click.echo(f"{output}  {output.stat().st_size / 1e6:.2f} MB")

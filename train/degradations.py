@@ -19,7 +19,8 @@ Degradation = Callable[[Image, Generator], tuple[Image, str]]
 
 
 def _clip(image: NDArray[np.floating]) -> Image:
-    return np.clip(image, 0.0, 1.0).astype(np.float32, copy=False)
+    clipped: Image = np.clip(image, 0.0, 1.0).astype(np.float32, copy=False)
+    return clipped
 
 
 def _log_uniform(rng: Generator, low: float, high: float) -> float:
@@ -27,7 +28,8 @@ def _log_uniform(rng: Generator, low: float, high: float) -> float:
 
 
 def _convolve(image: Image, kernel: NDArray[np.floating]) -> Image:
-    return _clip(cv2.filter2D(image, -1, kernel.astype(np.float32), borderType=cv2.BORDER_REFLECT_101))
+    smooth = cv2.filter2D(image, -1, kernel.astype(np.float32), borderType=cv2.BORDER_REFLECT_101)
+    return _clip(np.asarray(smooth))
 
 
 def blur(image: Image, rng: Generator) -> tuple[Image, str]:
@@ -52,7 +54,8 @@ def line_kernel(length: float, theta: float, width: float = 1.0) -> NDArray[np.f
     y, x = np.mgrid[-half : half + 1, -half : half + 1]
     along, across = x * np.cos(theta) + y * np.sin(theta), y * np.cos(theta) - x * np.sin(theta)
     inside = np.clip(length / 2 + 0.5 - np.abs(along), 0, 1) * np.clip(width / 2 + 0.5 - np.abs(across), 0, 1)
-    return inside / inside.sum()
+    kernel: NDArray[np.float64] = inside / inside.sum()
+    return kernel
 
 
 def motion(image: Image, rng: Generator) -> tuple[Image, str]:
@@ -100,8 +103,8 @@ def sensor_noise(image: Image, rng: Generator) -> tuple[Image, str]:
     """Spatially correlated noise as a camera's demosaicing leaves it: signal-dependent, low-passed by σ 0.4-1.2 px."""
     sigma, spread, gain = rng.uniform(3, 40), rng.uniform(0.4, 1.2), rng.uniform(0.0, 1.0)
     white = rng.standard_normal(image.shape, dtype=np.float32)
-    grain = cv2.GaussianBlur(white, (0, 0), spread)
-    grain *= sigma / 255 / max(float(grain.std()), 1e-6)
+    grain = np.asarray(cv2.GaussianBlur(white, (0, 0), spread))
+    grain = grain * np.float32(sigma / 255 / max(float(grain.std()), 1e-6))
     return _clip(image + grain * np.sqrt(1 - gain + gain * image)), f"sensor(σ={sigma:.0f}, {spread:.1f} px)"
 
 
@@ -117,7 +120,8 @@ def streak_kernel(length: float, theta: float, sigma: float) -> NDArray[np.float
     y, x = np.mgrid[-half : half + 1, -half : half + 1]
     along, across = x * np.cos(theta) + y * np.sin(theta), y * np.cos(theta) - x * np.sin(theta)
     fade = np.clip((length / 2 - np.abs(along)) / (0.2 * length) + 0.5, 0, 1)
-    return fade * np.exp(-0.5 * (across / sigma) ** 2)
+    kernel: NDArray[np.float64] = fade * np.exp(-0.5 * (across / sigma) ** 2)
+    return kernel
 
 
 def rain(image: Image, rng: Generator) -> tuple[Image, str]:
@@ -157,7 +161,7 @@ def jpeg(image: Image, rng: Generator) -> tuple[Image, str]:
     )
     options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, int(sampling)]
     _, code = cv2.imencode(".jpg", np.rint(image[..., ::-1] * 255).astype(np.uint8), options)
-    decoded = cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1]
+    decoded = np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR))[..., ::-1]
     return decoded.astype(np.float32) / np.float32(255), f"jpeg(q={quality})"
 
 

@@ -5,14 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import nn
-
 from colora.runtime import tiles
 from colora.runtime.manifest import Shapes
 from colora.runtime.quality import psnr
 from colora.train.backbones import Backbone
 from colora.train.photos import Pair, Pixels
+from numpy.typing import NDArray
+from torch import nn
 
 LARGEST = 16384
 

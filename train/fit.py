@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from colora.devices.errors import CheckpointError
-from colora.runtime.weights import read_tensors, write_tensors
+from colora.runtime.weights import Array, read_tensors, write_tensors
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -111,7 +111,7 @@ def fit(
                 f"loss is {value} at step {step}: lower the learning rate (got {config.lr})"
             )
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(trained.values(), config.clip)
         optimizer.step()
         decay = min(config.ema, (1 + step) / (10 + step))
@@ -172,6 +172,11 @@ def _load(batches: Dataset[tuple[Tensor, Tensor]], start: int, stop: int) -> Ite
     )
 
 
+def _identity(config: FitConfig) -> str:
+    """The settings that a resumed run must share: all but the number of threads, which machines differ in."""
+    return json.dumps({name: value for name, value in asdict(config).items() if name != "threads"})
+
+
 def _save(
     folder: Path,
     config: FitConfig,
@@ -180,12 +185,12 @@ def _save(
     average: dict[str, Tensor],
     optimizer: torch.optim.Optimizer,
 ) -> None:
-    tensors = {}
+    tensors: dict[str, Array] = {}
     for name, p in trained.items():
         state = optimizer.state[p]
         kinds = {"now": p.detach(), "average": average[name], "m": state["exp_avg"], "v": state["exp_avg_sq"]}
         tensors |= {f"{kind}/{name}": tensor.contiguous().numpy() for kind, tensor in kinds.items()}
-    metadata = {"step": str(step), "config": json.dumps(asdict(config))}
+    metadata = {"step": str(step), "config": _identity(config)}
     write_tensors(folder / "state.safetensors", tensors, metadata)
 
 
@@ -201,9 +206,9 @@ def _resume(
         folder.mkdir(parents=True, exist_ok=True)
         return 0
     tensors, metadata = read_tensors(path)
-    if "config" not in metadata or json.loads(metadata["config"]) != json.loads(json.dumps(asdict(config))):
+    if metadata.get("config") != _identity(config):
         raise CheckpointError(
-            f"{path}: begun with other settings, {metadata.get('config')}; expected {json.dumps(asdict(config))}: "
+            f"{path}: begun with other settings, {metadata.get('config')}; expected {_identity(config)}: "
             "give another folder, or the same settings to go on"
         )
     if tensors.keys() != {f"{kind}/{name}" for kind in ("now", "average", "m", "v") for name in trained}:

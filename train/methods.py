@@ -8,13 +8,12 @@ import math
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
-from torch.nn.utils import parametrize
-
 from colora.devices.errors import CheckpointError
 from colora.runtime.adapter import ParamDelta
 from colora.runtime.deltas import delta_kind
 from colora.train.checkpoint import Checkpoint
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 
 class Delta(nn.Module):
@@ -71,7 +70,7 @@ def collect(module: nn.Module) -> dict[str, ParamDelta]:
     for path, owner in module.named_modules():
         if not parametrize.is_parametrized(owner) or isinstance(owner, Delta):
             continue
-        for name, chain in owner.parametrizations.items():  # type: ignore[operator,union-attr]
+        for name, chain in owner.parametrizations.items():
             delta = chain[0]
             tensors = {n: t.detach().float().cpu().numpy().copy() for n, t in delta.tensors.items()}
             parameter = f"{path}.{name}" if path else name

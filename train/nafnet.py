@@ -33,7 +33,7 @@ class NAFNetConfig:
     @property
     def multiple_of(self) -> int:
         """Height and width must be multiples of this: one halving per encoder stage."""
-        return 2 ** len(self.enc_blocks)
+        return int(2 ** len(self.enc_blocks))
 
 
 class LayerNorm2d(nn.Module):
@@ -81,7 +81,8 @@ class NAFBlock(nn.Module):
         y = self.conv3(y * self.sca(y))
         x = x + y * self.beta
         y = self.conv5(simple_gate(self.conv4(self.norm2(x))))
-        return x + y * self.gamma
+        out: Tensor = x + y * self.gamma
+        return out
 
 
 class NAFNet(nn.Module):
@@ -117,4 +118,5 @@ class NAFNet(nn.Module):
         x = self.middle_blks(x)
         for up, decoder, skip in zip(self.ups, self.decoders, reversed(skips), strict=True):
             x = decoder(up(x) + skip)
-        return self.ending(x) + image
+        restored: Tensor = self.ending(x) + image
+        return restored

@@ -100,7 +100,7 @@ def clean_crop(photos: Sequence[Pixels], size: int, rng: Generator) -> Image:
     y, x = _corner(pixels.shape, span, rng)
     crop = to_float(pixels[y : y + span, x : x + span])
     if span != size:
-        crop = cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
+        crop = np.asarray(cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA), np.float32)
     return _turn(crop, int(rng.integers(8)))
 
 

@@ -1,4 +1,4 @@
-"""Progress of a training on the terminal: a bar with loss, PSNR, speed and time left; lines where there is no terminal."""
+"""Progress of a training on the terminal: a bar with loss, PSNR, speed, time left; lines where there is no terminal."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,7 +33,7 @@ def progress_bar(title: str) -> Iterator[Callable[[Progress], None]]:
             nonlocal told
             if progress.validation_db is not None:
                 told = f"  held out {progress.validation_db:.2f} dB"
-            facts = f"loss {progress.loss:7.3f}  {progress.psnr_db:5.2f} dB  {progress.images_per_s:5.1f} images/s{told}"
+            facts = f"{progress.psnr_db:5.2f} dB  {progress.images_per_s:5.1f} images/s{told}"
             bar.update(line, total=progress.steps, completed=progress.step, facts=facts)
 
         yield show

@@ -9,11 +9,14 @@ for a kernel flattened to d × k = Cout × (Cin·kh·kw); β is given, α is sol
 delta is stored dense. Depthwise kernels, biases, norms and scales are small and always dense.
 """
 
+import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 
-from colora.devices.errors import ColoraError
+from colora.devices.errors import CheckpointError, ColoraError
+from colora.runtime.atomic import write_text
 from colora.runtime.deltas import delta_kind
 
 Shape = tuple[int, ...]
@@ -30,6 +33,23 @@ class Allocation:
     beta: float
     stored: int
     """numbers that the deltas hold in all"""
+    contribution: dict[str, float]
+    """the scores it follows, by parameter"""
+
+    def write(self, path: Path) -> None:
+        """Writes JSON, whole or not at all."""
+        write_text(path, json.dumps(asdict(self), indent=1))
+
+    @staticmethod
+    def read(path: Path) -> "Allocation":
+        """Raises CheckpointError where `path` is no file that `write` made."""
+        try:
+            facts = json.loads(path.read_text())
+            return Allocation(**{field.name: facts[field.name] for field in fields(Allocation)})
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"{path}: not a ranks file ({error!r}); expected one written by colora adapt"
+            ) from error
 
 
 def has_rank(shape: Shape) -> bool:
@@ -86,4 +106,4 @@ def allocate(
         middle = (low + high) / 2
         low, high = (middle, high) if cost(middle) <= budget else (low, middle)
     ranks = at(low)
-    return Allocation(ranks, low, beta, stored_numbers(shapes, ranks))
+    return Allocation(ranks, low, beta, stored_numbers(shapes, ranks), dict(contribution))

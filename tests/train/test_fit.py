@@ -1,0 +1,110 @@
+"""The loop: it learns, it goes on after a stop as if nothing had happened, and it says what is wrong."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from colora.devices.errors import CheckpointError
+from colora.train.fit import FitConfig, Progress, fit, psnr_loss
+from colora.train.nafnet import NAFNet, NAFNetConfig
+from colora.train.photos import Batches
+from numpy.random import Generator
+from torch import nn
+
+CONFIG = FitConfig(steps=12, lr=3e-3, warmup=2, save_every=5, threads=1)
+
+
+def draw(rng: Generator) -> tuple[np.ndarray, np.ndarray]:
+    clean = np.full((16, 16, 3), rng.random(), np.float32)
+    return clean + rng.normal(0, 0.2, clean.shape).astype(np.float32), clean
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return NAFNet(NAFNetConfig(4, (1,), 1, (1,)))
+
+
+def weights(model: nn.Module) -> list[torch.Tensor]:
+    return [p.detach().clone() for p in model.parameters()]
+
+
+def test_learns(tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    fit(
+        network(),
+        Batches(draw, 4, 0),
+        FitConfig(steps=60, lr=3e-3, warmup=5, threads=1),
+        tmp_path,
+        report=seen.append,
+    )
+    early, late = (np.mean([p.psnr_db for p in part]) for part in (seen[:10], seen[-10:]))
+    assert late > early + 3  # noise of σ 0.2 on flat patches: an average over a few pixels already gains this
+    assert seen[-1].step == 60 and seen[-1].seconds_left == 0
+    assert json.loads((tmp_path / "curve.jsonl").read_text().splitlines()[-1])["step"] == 60
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop", [5, 8, 11])
+def test_resumes_bit_exactly(tmp_path: Path, stop: int) -> None:
+    whole = network()
+    fit(whole, Batches(draw, 2, 7), CONFIG, tmp_path / "whole")
+
+    def die(progress: Progress) -> None:
+        if progress.step == stop:
+            raise Killed
+
+    with pytest.raises(Killed):
+        fit(network(), Batches(draw, 2, 7), CONFIG, tmp_path / "cut", report=die)
+    resumed, steps = network(), []
+    fit(resumed, Batches(draw, 2, 7), CONFIG, tmp_path / "cut", report=lambda p: steps.append(p.step))
+    assert steps[0] == stop // 5 * 5 + 1  # from the last state, not from the start
+    assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(resumed), strict=True))
+
+    finished = network()  # a finished run is not run again
+    fit(finished, Batches(draw, 2, 7), CONFIG, tmp_path / "cut", report=lambda p: pytest.fail("ran again"))
+    assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(finished), strict=True))
+
+
+def test_refuses_the_state_of_another_run(tmp_path: Path) -> None:
+    fit(network(), Batches(draw, 2, 7), CONFIG, tmp_path)
+    with pytest.raises(
+        CheckpointError, match=r"state\.safetensors: begun with other settings.*give another folder"
+    ):
+        fit(network(), Batches(draw, 2, 7), FitConfig(steps=13), tmp_path)
+    with pytest.raises(CheckpointError, match="holds other parameters than this model trains"):
+        fit(NAFNet(NAFNetConfig(4, (1, 1), 1, (1, 1))), Batches(draw, 2, 7), CONFIG, tmp_path)
+
+
+def test_damaged_state_is_refused_by_name(tmp_path: Path) -> None:
+    fit(network(), Batches(draw, 2, 7), CONFIG, tmp_path)
+    state = tmp_path / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match=r"state\.safetensors"):
+        fit(network(), Batches(draw, 2, 7), CONFIG, tmp_path)
+
+
+def test_batches_depend_on_seed_and_step_only() -> None:
+    batches = Batches(draw, 2, 3)
+    assert torch.equal(batches[4][0], Batches(draw, 2, 3)[4][0])
+    assert not torch.equal(batches[4][0], batches[5][0])
+    assert not torch.equal(batches[4][0], Batches(draw, 2, 4)[4][0])
+
+
+def test_psnr_loss_is_minus_psnr() -> None:
+    # MSE 0.01 at peak 1 is 20 dB; the 1e-8 that keeps log finite moves it by 4e-6 dB
+    assert psnr_loss(torch.full((2, 3, 4, 4), 0.1), torch.zeros(2, 3, 4, 4)).item() == pytest.approx(
+        -20, abs=1e-4
+    )
+
+
+def test_learning_rate_warms_up_and_falls_to_the_floor() -> None:
+    config = FitConfig(steps=100, lr=1.0, lr_min=0.1, warmup=10)
+    rates = [config.rate(step) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
+    assert max(rates) == 1.0 and rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] == pytest.approx(0.1, abs=0.001)
