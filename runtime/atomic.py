@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 
 RENAME_EXCHANGE = 2  # linux/fs.h
@@ -87,7 +88,7 @@ def flush(path: Path) -> None:
 
 def _partial(target: Path) -> Path:
     """A fresh hidden name beside `target`; removes those of processes that no longer run."""
-    for stale in target.parent.glob(f".{target.name}.*-*.partial"):
+    for stale in target.parent.glob(f".{escape(target.name)}.*-*.partial"):
         pid = stale.name[len(target.name) + 2 :].partition("-")[0]
         if pid.isdigit() and not _alive(int(pid)):
             if stale.is_dir():
@@ -110,7 +111,7 @@ def _alive(pid: int) -> bool:
 
 
 def _swap(new: Path, old: Path) -> None:
-    """Exchange two folders: one system call on Linux, else two renames."""
+    """Exchange two folders: one system call on Linux, else two renames, between which a kill leaves `old` as `….previous`."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
         rename = getattr(libc, "renameat2", None)  # glibc 2.28 and later

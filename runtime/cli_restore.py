@@ -46,7 +46,13 @@ def command(
     A picture that can't be restored is reported and the others are still done; the exit code is then 1.
     """
     with load(find_bundle(bundle), backend, policy, threads=threads) as session:
-        failed = restore_files(session, targets(sources, output), task, strength, compare)
+        pairs = targets(sources, output)
+        failed = restore_files(session, pairs, task, strength, compare)
+        click.echo(f"{len(pairs) - len(failed)} of {len(pairs)} restored, in {output}")
+        if session.timings is not None:
+            click.echo(
+                f"the last one: network {session.timings.run_ms:.0f} ms on {session.describe().backend.device}"
+            )
     if failed:
         click.echo(f"colora: {len(failed)} not restored:", err=True)
         for source, reason in failed:

@@ -56,7 +56,7 @@ def test_every_listed_command_exists() -> None:
 def test_an_unknown_command_gets_the_nearest_names() -> None:
     result = colora("restor", "x")
     assert result.exit_code == 2
-    assert "colora: unknown command 'restor': did you mean restore" in result.stderr
+    assert "colora: unknown command 'restor': did you mean restore" in result.output
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +68,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.exit_code == 2
     assert (
         "colora adapt needs the package 'torch', which is not installed: pip install 'colora[train]'"
-        in result.stderr
+        in result.output
     )
 
 
@@ -76,7 +76,7 @@ def test_one_picture(mini: Any, ort_bundle: Path, photos: Path, tmp_path: Path) 
     result = colora(
         "restore", photos / "a.png", "--task", "rain", "-o", tmp_path / "out.png", "--bundle", ort_bundle
     )
-    assert result.exit_code == 0, result.stderr
+    assert result.exit_code == 0, result.output
     before, after = read_image(photos / "a.png"), read_image(tmp_path / "out.png")
     expected = mini.forward((before / 255).transpose(2, 0, 1)[None], {"rain": 1.0})[0].transpose(1, 2, 0)
     assert np.abs(np.clip(expected * 255, 0, 255) - after).max() < 0.51  # half a level of rounding
@@ -91,9 +91,10 @@ def test_a_bad_picture_is_reported_and_the_others_are_done(
         "--backend", "null",
     )  # fmt: skip
     assert result.exit_code == 1
-    assert "2 not restored:" in result.stderr
-    assert "bad.jpg can't be read as a picture" in result.stderr
-    assert "none.png: no such file" in result.stderr
+    assert "2 not restored:" in result.output
+    assert "2 of 4 restored, in " in result.output
+    assert "bad.jpg can't be read as a picture" in result.output
+    assert "none.png: no such file" in result.output
     assert sorted(f.name for f in (tmp_path / "out").iterdir()) == ["a.png", "b.png"]
     assert np.array_equal(read_image(tmp_path / "out" / "b.png"), read_image(photos / "b.png"))
 
@@ -102,7 +103,7 @@ def test_compare_writes_before_and_after(null_bundle: Path, photos: Path, tmp_pa
     out = tmp_path / "sheet.png"
     options = ("--task", "rain", "-o", out, "--bundle", null_bundle, "--backend", "null", "--compare")
     result = colora("restore", photos / "a.png", *options)
-    assert result.exit_code == 0, result.stderr
+    assert result.exit_code == 0, result.output
     sheet, picture = read_image(out), read_image(photos / "a.png")
     assert sheet.shape == (20, 24 + 8 + 24, 3)
     assert np.array_equal(sheet[:, :24], picture)
@@ -125,7 +126,7 @@ def test_wrong_names_exit_with_2(
     defaults = ["--bundle", str(null_bundle), "--backend", "null", "-o", str(tmp_path / "o.png")]
     result = colora("restore", photos / "a.png", *defaults, *args)
     assert result.exit_code == 2
-    assert message in result.stderr
+    assert message in result.output
     assert not (tmp_path / "o.png").exists()
 
 
@@ -150,7 +151,7 @@ def test_where_results_go(photos: Path, tmp_path: Path) -> None:
 def test_inspect_a_bundle_names_the_bad_task(null_bundle: Path) -> None:
     (null_bundle / "tasks" / "rain.safetensors").write_bytes(b"torn off")
     result = colora("inspect", null_bundle)
-    assert result.exit_code == 0, result.stderr
+    assert result.exit_code == 0, result.output
     lines = dict(line.split("  ", 1) for line in result.output.splitlines())
     assert {name: value.strip() for name, value in lines.items()}["kind"] == "shared"
     assert "8 tensors" in lines["switchable"]
@@ -163,14 +164,14 @@ def test_inspect_a_bundle_names_the_bad_task(null_bundle: Path) -> None:
 def test_inspect_an_adapter(mini: Any, tmp_path: Path) -> None:
     write_adapter(tmp_path / "rain.safetensors", mini.adapters["rain"])
     result = colora("inspect", tmp_path / "rain.safetensors")
-    assert result.exit_code == 0, result.stderr
+    assert result.exit_code == 0, result.output
     assert "low-rank rank 2 8×3×3×3, scale 0.5, contribution 0.25" in result.output
     assert "quality made_up_psnr_db  24.5" in result.output
     (tmp_path / "rain.safetensors").write_bytes(b"x" * 7)
     result = colora("inspect", tmp_path / "rain.safetensors")
     assert result.exit_code == 2
-    assert "colora: " in result.stderr
-    assert "rain.safetensors is truncated" in result.stderr
+    assert "colora: " in result.output
+    assert "rain.safetensors is truncated" in result.output
 
 
 def test_devices_says_what_jetson_means() -> None:
