@@ -111,7 +111,10 @@ def _alive(pid: int) -> bool:
 
 
 def _swap(new: Path, old: Path) -> None:
-    """Exchange two folders: one system call on Linux, else two renames, between which a kill leaves `old` as `….previous`."""
+    """Exchange two folders: one system call on Linux, else two renames.
+
+    A kill between the two leaves the old folder whole as `.<name>.….previous`.
+    """
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
         rename = getattr(libc, "renameat2", None)  # glibc 2.28 and later
