@@ -1,0 +1,107 @@
+"""Backbone files: there and back, official .pth files, and everything that must be refused by name and reason."""
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from colora.train.backbones import BACKBONES
+from colora.train.checkpoint import arrays, load_backbone, save_backbone
+from torch import nn
+
+from colora.devices.errors import CheckpointError, UnknownName
+from colora.runtime.weights import write_tensors
+
+
+def network(name: str = "nafnet-tiny") -> nn.Module:
+    torch.manual_seed(0)
+    module = BACKBONES[name].build()
+    for parameter in module.parameters():
+        nn.init.normal_(parameter, 0.0, 0.1)
+    return module
+
+
+def saved(folder: Path) -> Path:
+    path = folder / "backbone.safetensors"
+    save_backbone(path, network(), BACKBONES["nafnet-tiny"], {"seed": 0})
+    return path
+
+
+def test_round_trip_is_exact_and_the_hash_is_of_the_weights(tmp_path: Path) -> None:
+    module = network()
+    sha256 = save_backbone(tmp_path / "b.safetensors", module, BACKBONES["nafnet-tiny"], {})
+    found = load_backbone(str(tmp_path / "b.safetensors"))
+    assert found.sha256 == sha256 and found.backbone is BACKBONES["nafnet-tiny"] and not found.module.training
+    for a, b in zip(module.parameters(), found.module.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("name", ["nafnet-tiny", "restormer-tiny"])
+def test_official_pth_finds_its_layout_by_its_shapes(tmp_path: Path, name: str) -> None:
+    module = network(name)
+    state = {f"module.{key}": tensor for key, tensor in module.state_dict().items()}
+    torch.save({"params": state}, tmp_path / "published.pth")
+    found = load_backbone(str(tmp_path / "published.pth"))
+    assert found.backbone.name == name
+    assert all(torch.equal(a, b) for a, b in zip(module.parameters(), found.module.parameters(), strict=True))
+
+
+class Malicious:
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Path.touch, (Path("executed"),))
+
+
+def test_pickle_with_anything_but_weights_is_refused_and_never_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"params": Malicious()}, tmp_path / "bad.pth")
+    (tmp_path / "plain.pth").write_bytes(pickle.dumps(Malicious()))
+    for name in ("bad.pth", "plain.pth"):
+        with pytest.raises(CheckpointError, match=rf"{name}: refused: not a file of plain weights"):
+            load_backbone(str(tmp_path / name))
+    assert not (tmp_path / "executed").exists()
+
+
+def test_pth_of_another_layout_is_refused(tmp_path: Path) -> None:
+    torch.save({"params": {"a": torch.zeros(3)}}, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match="1 tensors fill none of the layouts nafnet-small"):
+        load_backbone(str(tmp_path / "other.pth"))
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(CheckpointError, match="expected a dictionary of tensors"):
+        load_backbone(str(tmp_path / "list.pth"))
+
+
+def test_truncated_damaged_and_foreign_files_are_refused_by_name(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match=r"backbone\.safetensors"):
+        load_backbone(str(path))
+    write_tensors(path, arrays(network()), {"colora": json.dumps({"format": 99, "kind": "backbone"})})
+    with pytest.raises(CheckpointError, match="a backbone of format 99; expected a backbone of format 1"):
+        load_backbone(str(path))
+    write_tensors(path, arrays(network()), {})
+    with pytest.raises(CheckpointError, match="not a colora backbone"):
+        load_backbone(str(path))
+    with pytest.raises(CheckpointError, match=r"absent\.safetensors"):
+        load_backbone(str(tmp_path / "absent.safetensors"))
+
+
+def test_missing_misshaped_and_infinite_parameters_are_named(tmp_path: Path) -> None:
+    about = {"colora": json.dumps({"format": 1, "kind": "backbone", "backbone": "nafnet-tiny"})}
+    path = tmp_path / "b.safetensors"
+    tensors = arrays(network())
+    write_tensors(path, {n: t for n, t in tensors.items() if n != "intro.bias"}, about)
+    with pytest.raises(CheckpointError, match=r"'intro\.bias': got nothing, expected \(8,\)"):
+        load_backbone(str(path))
+    tensors["intro.bias"][3] = float("nan")
+    write_tensors(path, tensors, about)
+    with pytest.raises(CheckpointError, match=r"'intro\.bias' holds numbers that are not finite"):
+        load_backbone(str(path))
+
+
+def test_unknown_name_lists_what_is_shipped() -> None:
+    with pytest.raises(UnknownName, match="unknown trained backbone 'nafnet-smal'"):
+        load_backbone("nafnet-smal")
