@@ -69,6 +69,30 @@ def test_the_probe_notices_a_session_that_ignores_edits(
         opened(ort_bundle, pristine, True)
 
 
+def test_a_weight_that_is_folded_away_is_noticed_in_place_and_right_when_merged(
+    mini: Any, tmp_path: Path
+) -> None:
+    """output = input · -w: ONNX Runtime computes -w once, from the numbers it finds first."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    helper, size = onnx.helper, [1, 3, "height", "width"]
+    graph = helper.make_graph(
+        [helper.make_node("Neg", ["w"], ["n"]), helper.make_node("Mul", ["input", "n"], ["output"])],
+        "folds",
+        [helper.make_tensor_value_info("input", onnx.TensorProto.FLOAT, size)],
+        [helper.make_tensor_value_info("output", onnx.TensorProto.FLOAT, size)],
+        [onnx.numpy_helper.from_array(np.ones((1, 3, 1, 1), np.float32), "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path = tmp_path / "graph.onnx"
+    onnx.save(model, str(path), save_as_external_data=True, location="graph.data", size_threshold=0)
+    two = {"w": np.full((1, 3, 1, 1), 2, np.float32)}
+    with pytest.raises(BackendError, match="ignores in-place changes of w"):
+        OrtBackend.open(path, mini.manifest.image, two, True, 1)
+    merged = OrtBackend.open(path, mini.manifest.image, two, False, 1)
+    assert np.array_equal(merged.run(golden_input()), golden_input() * -2)
+
+
 def test_the_probe_accepts_tensors_that_change_nothing(mini: Any, ort_bundle: Path, pristine: Any) -> None:
     dead = pristine | {
         "w3": np.zeros_like(pristine["w3"])
