@@ -33,10 +33,13 @@ def progress_bar(title: str) -> Iterator[Callable[[Progress], None]]:
             nonlocal told
             if progress.validation_db is not None:
                 told = f"  held out {progress.validation_db:.2f} dB"
-            facts = f"{progress.psnr_db:5.2f} dB  {progress.images_per_s:5.1f} images/s{told}"
-            bar.update(line, total=progress.steps, completed=progress.step, facts=facts)
+            bar.update(line, total=progress.steps, completed=progress.step, facts=_facts(progress) + told)
 
         yield show
+
+
+def _facts(progress: Progress) -> str:
+    return f"loss {progress.loss:7.3f}  {progress.psnr_db:5.2f} dB  {progress.images_per_s:5.1f} images/s"
 
 
 def _print_line(progress: Progress) -> None:
@@ -44,7 +47,6 @@ def _print_line(progress: Progress) -> None:
         return
     held_out = "" if progress.validation_db is None else f"  held out {progress.validation_db:.2f} dB"
     print(
-        f"{progress.step:6d}/{progress.steps}  loss {progress.loss:7.3f}  {progress.psnr_db:5.2f} dB  "
-        f"{progress.images_per_s:5.1f} images/s  {progress.seconds_left / 60:5.1f} min left{held_out}",
+        f"{progress.step:6d}/{progress.steps}  {_facts(progress)}  {progress.seconds_left / 60:5.1f} min left{held_out}",
         flush=True,
     )
