@@ -47,6 +47,7 @@ def _print_line(progress: Progress) -> None:
         return
     held_out = "" if progress.validation_db is None else f"  held out {progress.validation_db:.2f} dB"
     print(
-        f"{progress.step:6d}/{progress.steps}  {_facts(progress)}  {progress.seconds_left / 60:5.1f} min left{held_out}",
+        f"{progress.step:6d}/{progress.steps}  {_facts(progress)}  "
+        f"{progress.seconds_left / 60:5.1f} min left{held_out}",
         flush=True,
     )
