@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-
 from colora.devices.errors import GraphError
 from colora.export.twin import Twin
 from colora.runtime.bundle import GRAPH
@@ -36,6 +35,8 @@ IR_VERSION = 8
 DATA = "graph.data"
 ALIGNMENT = 64
 """bytes: a cache line, the widest vector load"""
+FLOATS = (1, 10, 11)
+"""onnx.TensorProto's FLOAT, FLOAT16, DOUBLE"""
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -76,7 +77,7 @@ def trace(twin: Twin, multiple_of: int, seed: int = 0) -> onnx.ModelProto:
 
 def simplify(model: onnx.ModelProto, shapes: Shapes) -> tuple[onnx.ModelProto, str]:
     """`model` through onnxsim, and "" — or `model` as it was, and why onnxsim was left out."""
-    import onnxsim
+    import onnxsim  # type: ignore[import-untyped]
 
     try:
         simplified, _ = onnxsim.simplify(model)
@@ -95,12 +96,14 @@ def check_map(model: onnx.ModelProto, shapes: Shapes) -> None:
     """
     used = {name for node in model.graph.node for name in node.input}
     found = {
-        value.name: tuple(axis.dim_value for axis in value.type.tensor_type.shape.dim) for value in model.graph.input
+        value.name: tuple(axis.dim_value for axis in value.type.tensor_type.shape.dim)
+        for value in model.graph.input
     }
     found.pop(ImageConvention().input, None)
     lost = sorted(name for name in shapes if found.get(name) != shapes[name] or name not in used)
     strange = sorted(found.keys() - shapes.keys())
-    folded = sorted(t.name for t in model.graph.initializer if t.data_type in (1, 10, 11) and math.prod(t.dims) > 1)
+    constants = [tensor for tensor in model.graph.initializer if tensor.data_type in FLOATS]
+    folded = sorted(tensor.name for tensor in constants if math.prod(tensor.dims) > 1)
     if lost or strange or folded:
         raise GraphError(
             f"the graph does not have the twin's {len(shapes)} tensors one for one: "

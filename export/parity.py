@@ -13,16 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from torch import from_numpy, nn, no_grad
-from torch.func import functional_call
-
 from colora.devices.errors import ParityError
 from colora.runtime.backend_ort import OrtBackend
 from colora.runtime.manifest import ImageConvention, Manifest
-from colora.runtime.program import Program, run_steps
+from colora.runtime.program import run_steps
 from colora.runtime.quality import psnr
 from colora.runtime.tiles import padded
 from colora.runtime.weights import Array
+from torch import from_numpy, nn, no_grad
+from torch.func import functional_call
 
 TOLERANCE = 1e-4
 """largest difference allowed, in units of the image range [0, 1]: a fortieth of an 8-bit grey level"""
@@ -63,9 +62,10 @@ class Parity:
 
 @dataclass(frozen=True)
 class Network:
-    """Source parameters under a task: `weights_under(backbone, adapter)`."""
+    """Source parameters to compare."""
 
     name: str
+    """a task, or `backbone`"""
     weights: Mapping[str, Array]
 
 
@@ -74,7 +74,6 @@ def measure(
     networks: Iterable[Network],
     graph: Path,
     manifest: Manifest,
-    program: Program,
     tolerance: float = TOLERANCE,
     sizes: Iterable[tuple[int, int]] = SIZES,
     seed: int = 0,
@@ -82,7 +81,7 @@ def measure(
     """Compare `module` under the weights of each network with `graph` under the same.
 
     module: the network as trained; its own weights play no part, and stay as they are.
-    program: graph tensor → steps, for every switchable tensor of the graph.
+    manifest: of the bundle that `graph` is in; where a task is merged its network is the only one.
     sizes: heights and widths in pixels, padded as the manifest says.
     """
     rng = np.random.default_rng(seed)
@@ -91,7 +90,8 @@ def measure(
     cases: list[Case] = []
     for network in networks:
         expected = [run_module(module, network.weights, tensor) for tensor in inputs]
-        tensors = {name: run_steps(name, steps, network.weights.__getitem__) for name, steps in program.items()}
+        program = manifest.program.items()
+        tensors = {name: run_steps(name, steps, network.weights.__getitem__) for name, steps in program}
         if manifest.kind == "shared":
             if refit is None:
                 refit = OrtBackend(graph, ImageConvention(), tensors, True, 0)
@@ -127,7 +127,8 @@ def natural_image(height: int, width: int, rng: np.random.Generator) -> Array:
     layers = np.fft.irfft2(noise * amplitude, s=(height, width))
     layers = 0.3 * layers + layers.mean(0)  # channels of a photograph go together
     low, high = layers.min(), layers.max()
-    return ((layers - low) / (high - low)).astype(np.float32)[None]
+    image: Array = ((layers - low) / (high - low)).astype(np.float32)[None]
+    return image
 
 
 def run_module(module: nn.Module, weights: Mapping[str, Array], tensor: Array) -> Array:
@@ -144,9 +145,8 @@ def _cases(
     cases = []
     for tensor, reference in zip(inputs, expected, strict=True):
         result = run(tensor)
-        decibel = psnr(result[0].transpose(1, 2, 0), reference[0].transpose(1, 2, 0))
+        _, _, height, width = tensor.shape
         error = float(np.abs(result - reference).max())
-        cases.append(
-            Case(network, policy, *tensor.shape[2:], error, None if decibel == np.inf else round(decibel, 2))
-        )
+        decibel = psnr(result[0].transpose(1, 2, 0), reference[0].transpose(1, 2, 0))
+        cases.append(Case(network, policy, height, width, error, None if error == 0 else round(decibel, 2)))
     return cases

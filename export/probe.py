@@ -23,7 +23,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-
 from colora.devices.errors import GraphError
 from colora.export.graph import DATA, write_data
 from colora.runtime.backend_ort import OrtBackend
@@ -102,5 +101,5 @@ def _random(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     """Values that keep a network's activations in range: kernels of unit gain, anything else about 1."""
     if len(shape) == 4 and shape[0] > 1:
         gain = math.prod(shape[1:]) ** -0.5
-        return (gain * rng.standard_normal(shape, dtype=np.float32)).astype(np.float32)
-    return rng.uniform(0.5, 1.5, shape).astype(np.float32)
+        return np.float32(gain) * rng.standard_normal(shape, dtype=np.float32)
+    return np.float32(0.5) + rng.random(shape, dtype=np.float32)

@@ -21,11 +21,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
 from colora.runtime.program import OPS, Step, Steps
 from colora.train import nafnet, restormer
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
@@ -75,6 +74,9 @@ class ScaleNorm(nn.Module):
         return x * torch.rsqrt(variance + self.eps) * self.weight
 
 
+SCALES = (("conv3", "beta"), ("conv5", "gamma"))
+
+
 class ResidualBlock(nn.Module):
     """`NAFBlock` with beta inside conv3 and gamma inside conv5."""
 
@@ -85,14 +87,15 @@ class ResidualBlock(nn.Module):
         self.norm2, self.conv4, self.conv5 = source.norm2, source.conv4, source.conv5
 
     def steps(self) -> dict[str, Steps]:
-        scaled = {"conv3.weight": "beta", "conv3.bias": "beta", "conv5.weight": "gamma", "conv5.bias": "gamma"}
-        return {name: (Step("param", (name,)), Step("scale_out", (by,))) for name, by in scaled.items()}
+        folds = [(f"{conv}.{part}", by) for conv, by in SCALES for part in ("weight", "bias")]
+        return {name: (Step("param", (name,)), Step("scale_out", (by,))) for name, by in folds}
 
     def forward(self, x: Tensor) -> Tensor:
         y = nafnet.simple_gate(self.conv2(self.conv1(self.norm1(x))))
         x = x + self.conv3(y * self.sca(y))
         y = nafnet.simple_gate(self.conv4(self.norm2(x)))
-        return x + self.conv5(y)
+        out: Tensor = x + self.conv5(y)
+        return out
 
 
 class Attention(nn.Module):

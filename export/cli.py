@@ -1,0 +1,144 @@
+"""`colora-export --task rain --target jetson`, also `colora export`: compile a bundle, or say what would be."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from colora.devices.catalogue import ALIASES
+from colora.devices.errors import ColoraError, missing_extra
+
+if TYPE_CHECKING:
+    from colora.export.pipeline import Report
+    from colora.export.plan import Plan
+    from rich.console import Console
+    from rich.table import Table
+
+
+@click.command("export")
+@click.option("--task", "tasks", multiple=True, help="Shipped adapter to put in, by name; may be repeated.")
+@click.option(
+    "--adapter", "adapters", multiple=True, type=Path, help="Adapter file to put in; may be repeated."
+)
+@click.option("--backbone", default=None, help="Shipped backbone by name, or a .safetensors or .pth file.")
+@click.option("--target", default="cpu", show_default=True, help="Device; `colora devices` lists them.")
+@click.option(
+    "-o", "--output", default="colora-bundle", show_default=True, type=Path, help="The bundle's folder."
+)
+@click.option(
+    "--merged", is_flag=True, help="Fold the one task into the graph: fastest, but it can't switch."
+)
+@click.option("--replace", is_flag=True, help="Make the bundle anew where there is one already.")
+@click.option(
+    "--tolerance", default=1e-4, show_default=True, help="Largest difference from PyTorch, range [0, 1]."
+)
+@click.option("--dry-run", is_flag=True, help="Check everything and print the plan; write nothing.")
+def command(
+    tasks: tuple[str, ...],
+    adapters: tuple[Path, ...],
+    backbone: str | None,
+    target: str,
+    output: Path,
+    merged: bool,
+    replace: bool,
+    tolerance: float,
+    dry_run: bool,
+) -> None:
+    """Compile a backbone and adapters into a bundle.
+
+    Where the output is a shared bundle of the same backbone already, only the tasks are added to it.
+    """
+    try:
+        from colora.export.pipeline import run_plan
+        from colora.export.plan import make_plan
+        from colora.train.backbones import DEFAULT_BACKBONE
+        from rich.console import Console
+    except ModuleNotFoundError as e:
+        if e.name is None or e.name.startswith("colora"):
+            raise
+        raise missing_extra(e.name, "export", "colora export") from e
+
+    console = Console(highlight=False, soft_wrap=True)
+    plan = make_plan(
+        tasks, backbone or DEFAULT_BACKBONE, target, output, adapters=adapters, merged=merged, replace=replace
+    )
+    _print_plan(console, plan, target)
+    if dry_run:
+        _print_files(console, plan)
+        return
+    with console.status("") as status:
+        report = run_plan(plan, tolerance, lambda stage: status.update(f"{stage} …"))
+    _print_report(console, plan, report)
+
+
+def main() -> None:
+    """Entry point of `colora-export`. Leaves with exit code 2 where an input is refused."""
+    try:
+        command(prog_name="colora-export")
+    except ColoraError as e:
+        click.echo(f"colora-export: {e}", err=True)
+        sys.exit(2)
+
+
+def _print_plan(console: Console, plan: Plan, target: str) -> None:
+    backbone = plan.checkpoint.backbone.name
+    names = ", ".join(task.adapter.task for task in plan.tasks)
+    if plan.extends:
+        console.print(f"adding {names} to {plan.output} (backbone {backbone}, already there)")
+    else:
+        kind = "merged" if plan.merged else "shared backbone"
+        console.print(f"{backbone} with {names} → {plan.output} ({kind})")
+    if target in ALIASES:
+        console.print(f"target {target} means {plan.device.name}: {plan.device.title}")
+    if plan.device.jetpacks:
+        console.print("TensorRT engines are built on the device; here ONNX is made, and checked on this CPU")
+
+
+def _print_files(console: Console, plan: Plan) -> None:
+    from colora.export.plan import planned_files
+
+    files = planned_files(plan)
+    console.print(_table(("would write", "bytes"), [(f.name, _bytes(f.size_bytes)) for f in files]))
+    known = sum(file.size_bytes or 0 for file in files)
+    console.print(
+        f"dry run: nothing was written; {known:,} bytes and the files whose size only the run can tell (?)"
+    )
+
+
+def _print_report(console: Console, plan: Plan, report: Report) -> None:
+    console.print(_table(("wrote", "bytes"), [(name, _bytes(size)) for name, size in report.files.items()]))
+    worst: dict[tuple[str, str], tuple[float, float]] = {}
+    for case in report.parity.cases:
+        error, decibel = worst.get((case.network, case.policy), (0.0, math.inf))
+        psnr = math.inf if case.psnr_db is None else case.psnr_db
+        worst[case.network, case.policy] = (max(error, case.max_abs_error), min(decibel, psnr))
+    rows = [(*key, f"{error:.1e}", f"{decibel:.1f}") for key, (error, decibel) in worst.items()]
+    console.print(_table(("against PyTorch", "weights", "max error", "PSNR dB"), rows))
+    if report.switchable:
+        console.print(f"{report.switchable} switchable tensors, each seen to follow an edit in place")
+    if report.unsimplified:
+        console.print(f"onnxsim was left out: {report.unsimplified}")
+    bundle, task = shlex.quote(str(plan.output)), plan.tasks[0].adapter.task
+    console.print(f"next: colora restore photo.jpg --task {task} --bundle {bundle} -o restored.png")
+
+
+def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
+    """Names to the left, numbers to the right."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for i, title in enumerate(header):
+        number = i > 0 and title != "weights"
+        table.add_column(title, justify="right" if number else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _bytes(size: int | None) -> str:
+    return "?" if size is None else f"{size:,}"

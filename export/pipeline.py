@@ -1,0 +1,202 @@
+"""The compiler on one screen: backbone and adapters → bundle."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from colora.devices.errors import ParityError
+from colora.export import parity as compare
+from colora.export import probe as prove
+from colora.export.graph import close, shapes_of, simplify, trace
+from colora.export.plan import OUTPUT, Plan, PlannedTask, make_plan
+from colora.export.twin import make_twin
+from colora.runtime.adapter import Adapter
+from colora.runtime.atomic import write_text
+from colora.runtime.bundle import GOLDEN, GRAPH, TASKS, WEIGHTS, Bundle, add_task, write_bundle, write_golden
+from colora.runtime.golden import golden_input
+from colora.runtime.manifest import ImageConvention, Manifest, Shapes
+from colora.runtime.program import Program, run_steps
+from colora.runtime.session import GOLDEN_TOLERANCE
+from colora.runtime.weights import Array, write_tensors
+from colora.train.backbones import DEFAULT_BACKBONE
+from colora.train.checkpoint import arrays
+from torch import nn
+
+PARITY = "parity.json"
+PACKAGES = ("colora", "torch", "onnx", "onnxscript", "onnxsim", "onnxruntime", "numpy")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an export did."""
+
+    output: Path
+    files: Mapping[str, int]
+    """written files → bytes"""
+    parity: compare.Parity
+    switchable: int
+    """graph tensors proven to follow edits in place; 0 where none has to (merged), or tasks were only added"""
+    nodes: int
+    """of the graph; 0 where tasks were only added"""
+    unsimplified: str
+    """why onnxsim was left out; empty where it was not"""
+
+
+def export(
+    tasks: Iterable[str] = (),
+    backbone: str = DEFAULT_BACKBONE,
+    target: str = "cpu",
+    output: str | Path = OUTPUT,
+    *,
+    adapters: Iterable[str | Path] = (),
+    merged: bool = False,
+    replace: bool = False,
+    tolerance: float = compare.TOLERANCE,
+    progress: Callable[[str], None] = lambda stage: None,
+) -> Report:
+    """Compile `backbone` with the adapters of `tasks` into the bundle `output`. Arguments: `make_plan`.
+
+    tolerance: largest difference of ONNX Runtime from PyTorch, in units of the image range [0, 1].
+    progress: called with the name of each stage as it begins.
+    Raises: UnknownName, CheckpointError, BundleError, GraphError, ParityError; what was in `output` is then unchanged.
+    """
+    plan = make_plan(tasks, backbone, target, output, adapters=adapters, merged=merged, replace=replace)
+    return run_plan(plan, tolerance, progress)
+
+
+def run_plan(
+    plan: Plan, tolerance: float = compare.TOLERANCE, progress: Callable[[str], None] = lambda stage: None
+) -> Report:
+    """Carry out a plan. See `export`."""
+    weights = arrays(plan.checkpoint.module)
+    progress("golden outputs of the adapters")
+    for task in plan.tasks:
+        check_golden(task, plan.checkpoint.module, weights)
+    if plan.extends:
+        return _extend(plan, plan.extends, weights, tolerance, progress)
+
+    progress("graph")
+    twin = make_twin(plan.checkpoint.module)
+    shapes = shapes_of(twin)
+    manifest = describe(plan, twin.program)
+    graph, unsimplified = simplify(trace(twin, manifest.shapes.multiple_of), shapes)
+    source = merged_weights(weights, plan.tasks[0].adapter) if plan.merged else weights
+    tensors = {name: run_steps(name, steps, source.__getitem__) for name, steps in twin.program.items()}
+    parity: list[compare.Parity] = []
+
+    def fill(folder: Path) -> Manifest:
+        progress("files")
+        close(graph, shapes, tensors.__getitem__, folder)
+        write_golden(folder / GOLDEN, compare.run_module(plan.checkpoint.module, source, golden_input()))
+        if not plan.merged:
+            write_tensors(folder / WEIGHTS, weights, {})
+            (folder / TASKS).mkdir()
+            for task in plan.tasks:
+                shutil.copyfile(task.file, folder / TASKS / f"{task.adapter.task}.safetensors")
+            progress(f"probe of {len(tensors)} switchable tensors")
+            prove.check(prove.probe(folder / GRAPH, tensors, side=2 * manifest.shapes.multiple_of))
+        progress("parity")
+        parity.append(_parity(plan, weights, folder / GRAPH, manifest, tolerance))
+        write_text(folder / PARITY, compare.parity_json(parity[0]))
+        return manifest
+
+    write_bundle(plan.output, fill)
+    written = [file for file in plan.output.rglob("*") if file.is_file()]
+    probed = 0 if plan.merged else len(tensors)
+    return Report(
+        plan.output, _sizes(plan.output, written), parity[0], probed, len(graph.graph.node), unsimplified
+    )
+
+
+def _extend(
+    plan: Plan,
+    bundle: Bundle,
+    weights: Mapping[str, Array],
+    tolerance: float,
+    progress: Callable[[str], None],
+) -> Report:
+    """Add the plan's tasks to a shared bundle of the same backbone; nothing else in it is touched."""
+    progress("parity")
+    parity = _parity(plan, weights, bundle.path / GRAPH, bundle.manifest, tolerance)
+    progress("files")
+    written = [add_task(bundle.path, task.file) for task in plan.tasks]
+    return Report(plan.output, _sizes(plan.output, written), parity, 0, 0, "")
+
+
+def describe(plan: Plan, program: Program) -> Manifest:
+    """The manifest of a new bundle, but for its files."""
+    backbone = plan.checkpoint.backbone
+    multiple = backbone.pad.multiple_of
+    adapter = plan.tasks[0].adapter
+    return Manifest(
+        kind="merged" if plan.merged else "shared",
+        backbone=backbone.name,
+        backbone_sha256=plan.checkpoint.sha256,
+        target=plan.device.name,
+        precision="fp32",
+        image=ImageConvention(),
+        shapes=Shapes(
+            min=(multiple, multiple),
+            opt=_square(backbone.tile.size, multiple),
+            max=_square(backbone.tile.when_above, multiple),
+            multiple_of=multiple,
+        ),
+        pad=backbone.pad,
+        tile=backbone.tile,
+        program={} if plan.merged else program,
+        task=adapter.task if plan.merged else "",
+        adapter_sha256=adapter.content_sha256 if plan.merged else "",
+        versions={package: version(package) for package in PACKAGES},
+    )
+
+
+def merged_weights(weights: Mapping[str, Array], adapter: Adapter) -> dict[str, Array]:
+    """Source parameters under a task: W0 + ΔW where the adapter has one, W0 elsewhere. `weights` is left as it is."""
+    params = adapter.params
+    return {name: w0 + params[name].delta(w0) if name in params else w0 for name, w0 in weights.items()}
+
+
+def check_golden(task: PlannedTask, module: nn.Module, weights: Mapping[str, Array]) -> None:
+    """Compare the adapted network with the golden output that training wrote.
+
+    Raises: ParityError naming file and difference.
+    """
+    output = compare.run_module(module, merged_weights(weights, task.adapter), golden_input())
+    difference = float(np.abs(output - task.adapter.golden_output).max())
+    if not difference <= GOLDEN_TOLERANCE["fp32"]:
+        raise ParityError(
+            f"{task.file}: the adapted network differs from the golden output in the file by {difference:.2g}, "
+            f"more than {GOLDEN_TOLERANCE['fp32']:g}: it was trained with another version of the network; "
+            "train the adapter again"
+        )
+
+
+def _parity(
+    plan: Plan, weights: Mapping[str, Array], graph: Path, manifest: Manifest, tolerance: float
+) -> compare.Parity:
+    """Parity of what the plan adds: a new shared bundle's backbone, and each task. Raises: ParityError."""
+
+    def networks() -> Iterator[compare.Network]:
+        if not plan.merged and not plan.extends:
+            yield compare.Network(compare.BACKBONE, weights)
+        for task in plan.tasks:
+            yield compare.Network(task.adapter.task, merged_weights(weights, task.adapter))
+
+    parity = compare.measure(plan.checkpoint.module, networks(), graph, manifest, tolerance)
+    compare.check(parity)
+    return parity
+
+
+def _square(side: int, multiple: int) -> tuple[int, int]:
+    """The smallest square of whole multiples that holds `side` pixels."""
+    length = -(-side // multiple) * multiple
+    return (length, length)
+
+
+def _sizes(root: Path, files: Iterable[Path]) -> dict[str, int]:
+    return {file.relative_to(root).as_posix(): file.stat().st_size for file in sorted(files)}

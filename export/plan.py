@@ -1,0 +1,152 @@
+"""What an export will do, decided and checked before anything is computed: names → values, or a refusal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from colora.devices.catalogue import find_device
+from colora.devices.device import Device
+from colora.devices.errors import BundleError, CheckpointError, unknown
+from colora.export.graph import ALIGNMENT, DATA, shapes_of
+from colora.export.twin import make_twin
+from colora.runtime.adapter import Adapter, read_adapter
+from colora.runtime.bundle import GOLDEN, GRAPH, MANIFEST, TASKS, WEIGHTS, Bundle, open_bundle
+from colora.train.backbones import BACKBONES, DEFAULT_BACKBONE
+from colora.train.checkpoint import Checkpoint, load_backbone, zoo
+
+OUTPUT = "colora-bundle"
+
+
+@dataclass(frozen=True)
+class PlannedTask:
+    """An adapter that fits the backbone, and the file it came from."""
+
+    adapter: Adapter
+    file: Path
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Made by `make_plan`; `run_plan` (export/pipeline.py) carries it out."""
+
+    checkpoint: Checkpoint
+    tasks: tuple[PlannedTask, ...]
+    device: Device
+    output: Path
+    merged: bool
+    """one task folded into the graph, instead of a shared backbone and tasks/"""
+    extends: Bundle | None
+    """the bundle in `output` to which the tasks are added; None: a new one is made"""
+
+
+@dataclass(frozen=True)
+class PlannedFile:
+    """A file that will be written."""
+
+    name: str
+    size_bytes: int | None
+    """None where only the run can tell"""
+
+
+def make_plan(
+    tasks: Iterable[str] = (),
+    backbone: str = DEFAULT_BACKBONE,
+    target: str = "cpu",
+    output: str | Path = OUTPUT,
+    *,
+    adapters: Iterable[str | Path] = (),
+    merged: bool = False,
+    replace: bool = False,
+) -> Plan:
+    """Resolve every name and check that the parts fit. Reads files, writes nothing.
+
+    tasks: names of shipped adapters, or of those in `adapters`.
+    backbone: shipped name, or path of a `.safetensors` or official `.pth` file.
+    target: device or alias of the devices table.
+    adapters: paths of adapter files; their tasks are added to `tasks`.
+    replace: make a new bundle even if `output` holds one; without it, tasks are added to a shared bundle of the
+        same backbone and target, and any other is refused.
+    Raises: UnknownName with the nearest names, CheckpointError, BundleError.
+    """
+    device = find_device(target)
+    given = {task.adapter.task: task for task in map(_read, adapters)}
+    shipped = {name: file for name, file in zoo().items() if name not in BACKBONES}
+    names = dict.fromkeys([*tasks, *given])
+    for name in names:
+        if name not in shipped and name not in given:
+            raise unknown("task", name, [*shipped, *given])
+    if not names:
+        listed = ", ".join(shipped) or "none"
+        raise BundleError(f"no task to export: name one (shipped: {listed}) or give an adapter file")
+    if merged and len(names) > 1:
+        listed = ", ".join(names)
+        raise BundleError(
+            f"a merged bundle holds one task, got {listed}: export one at a time, each to its -o"
+        )
+    checkpoint = load_backbone(backbone)
+    planned = tuple(given.get(name) or _read(shipped[name]) for name in names)
+    for task in planned:
+        _check_fit(task, checkpoint)
+    output = Path(output)
+    extends = None if replace else _extended(output, checkpoint, device, merged)
+    return Plan(checkpoint, planned, device, output, merged, extends)
+
+
+def planned_files(plan: Plan) -> list[PlannedFile]:
+    """What `run_plan` will write under `plan.output`, in alphabetical order."""
+    tasks = [PlannedFile(f"{TASKS}/{t.adapter.task}.safetensors", t.file.stat().st_size) for t in plan.tasks]
+    if plan.extends:
+        return sorted(tasks, key=lambda file: file.name)
+    data = 0
+    for shape in shapes_of(make_twin(plan.checkpoint.module)).values():
+        data += -data % ALIGNMENT + 4 * math.prod(shape)
+    weights = 4 * sum(p.numel() for p in plan.checkpoint.module.parameters())
+    return sorted(
+        [
+            *(PlannedFile(name, None) for name in (GRAPH, GOLDEN, MANIFEST, "parity.json")),
+            PlannedFile(DATA, data),
+            *([] if plan.merged else [PlannedFile(WEIGHTS, weights), *tasks]),
+        ],
+        key=lambda file: file.name,
+    )
+
+
+def _read(file: str | Path) -> PlannedTask:
+    return PlannedTask(read_adapter(file), Path(file))
+
+
+def _check_fit(task: PlannedTask, checkpoint: Checkpoint) -> None:
+    read_adapter(task.file, checkpoint.sha256)  # refuses an adapter of another backbone
+    shapes = {name: tuple(p.shape) for name, p in checkpoint.module.named_parameters()}
+    for name, param in task.adapter.params.items():
+        if shapes.get(name) != param.shape:
+            raise CheckpointError(
+                f"{task.file}: parameter {name} is {param.shape}; {checkpoint.backbone.name} has "
+                f"{shapes.get(name, 'none of that name')}: the file is damaged or foreign"
+            )
+
+
+def _extended(output: Path, checkpoint: Checkpoint, device: Device, merged: bool) -> Bundle | None:
+    """The bundle to add tasks to; None where `output` is free."""
+    if not (output / MANIFEST).exists():
+        if output.exists() and not (output.is_dir() and not any(output.iterdir())):
+            raise BundleError(f"{output} exists and is no bundle: it was left alone; choose another -o")
+        return None
+    bundle = open_bundle(output)
+    found = bundle.manifest
+    reason = ""
+    if merged or found.kind == "merged":
+        reason = f"a {found.kind} bundle, to which a {'merged' if merged else 'shared'} one can't be added"
+    elif found.backbone_sha256 != checkpoint.sha256:
+        reason = (
+            f"backbone {found.backbone} {found.backbone_sha256[:12]}…, "
+            f"not {checkpoint.backbone.name} {checkpoint.sha256[:12]}…"
+        )
+    elif found.target != device.name:
+        reason = f"a bundle for {found.target}, not for {device.name}"
+    if reason:
+        raise BundleError(f"{output} holds {reason}: choose another -o, or pass --replace to make it anew")
+    return bundle
