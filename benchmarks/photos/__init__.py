@@ -1,0 +1,1 @@
+"""Photographs of the demo, kept out of all training; see ATTRIBUTION.md."""

@@ -1,0 +1,127 @@
+"""What memory is measured of: each function runs in a fresh process, holds its tasks, and reports on that process.
+
+Arguments and results are text and JSON, so that each can be run by hand, e.g.
+python -c "from colora.benchmarks.scenarios import empty; print(empty('256'))". Nothing here loads torch.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from colora.benchmarks.resident import memory_now
+from colora.devices.errors import unknown
+from colora.runtime.weights import Array
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Settings under which ONNX Runtime keeps N whole models."""
+
+    name: str
+    told: str
+    arena: str = "own"
+    """`own`: one growing pool of memory for each session, the default. `shared`: one for all. `none`."""
+    prepack: bool = True
+    """False: level EXTENDED and no repacked copies of weights; kernels read the mapped file."""
+    all_open: bool = True
+    """False: a model is opened when its task comes, and closed for the next one."""
+
+
+PEERS = {
+    peer.name: peer
+    for peer in (
+        Peer("default", "N sessions, default options"),
+        Peer(
+            "shared arena",
+            "one arena for all sessions (session.use_env_allocators), extended as requested",
+            "shared",
+        ),
+        Peer("no arena", "enable_cpu_mem_arena=False", "none"),
+        Peer(
+            "no arena, no prepacking",
+            "as before, level EXTENDED, session.disable_prepacking=1",
+            "none",
+            prepack=False,
+        ),
+        Peer(
+            "one at a time",
+            "no arena; one session, opened anew for every change of task",
+            "none",
+            all_open=False,
+        ),
+    )
+}
+"""The peer's best settings known to us, for N whole models."""
+
+INPUT, OUTPUT = "input", "output"
+
+
+def picture(size: int) -> Array:
+    """size×size×3 RGB uint8, always the same: smooth shapes and noise."""
+    y, x = np.mgrid[0:size, 0:size] / size
+    waves = np.stack([np.sin(9 * x + 5 * y), np.sin(7 * x * y + 1), np.cos(8 * y)], axis=2) * 0.4 + 0.5
+    noisy = waves + np.random.default_rng(0).normal(0, 0.1, waves.shape)
+    return np.rint(np.clip(noisy, 0, 1) * 255).astype(np.uint8)
+
+
+def tensor_of(image: Array) -> Array:
+    """1×3×H×W float32 in [0, 1]."""
+    return np.ascontiguousarray(image.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255))
+
+
+def empty(size: str) -> dict[str, int]:
+    """A process that imported numpy and ONNX Runtime, and holds the input tensor."""
+    import onnxruntime  # noqa: F401 — to be resident is what it is here for
+
+    held = tensor_of(picture(int(size)))
+    return asdict(memory_now()) if held.size else {}
+
+
+def shared(bundle: str, tasks: str, size: str, threads: str) -> dict[str, int]:
+    """One colora session under policy `refit`; each of the comma-separated tasks restored one picture."""
+    from colora.runtime.session import load
+
+    image = picture(int(size))
+    with load(bundle, policy="refit", threads=int(threads)) as session:
+        for task in tasks.split(","):
+            session.restore(image, task)
+        return asdict(memory_now())
+
+
+def separate(peer: str, models: str, size: str, threads: str) -> dict[str, int]:
+    """Whole models, comma-separated ONNX files, under the settings PEERS[peer]; each ran once."""
+    if peer not in PEERS:
+        raise unknown("peer", peer, PEERS)
+    tensor = tensor_of(picture(int(size)))
+    held: list[Any] = []
+    for model in models.split(","):
+        if not PEERS[peer].all_open:
+            held.clear()
+        held.append(open_model(model, PEERS[peer], int(threads)))
+        held[-1].run([OUTPUT], {INPUT: tensor})
+    return asdict(memory_now())
+
+
+_arena_is_registered = False
+
+
+def open_model(model: str, peer: Peer, threads: int) -> Any:
+    """ONNX Runtime session over an ONNX file under the peer's settings. threads: 0 leaves it to ONNX Runtime."""
+    global _arena_is_registered
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.enable_cpu_mem_arena = peer.arena != "none"
+    if peer.arena == "shared":
+        if not _arena_is_registered:  # one per process; registering it twice is an error
+            where = ort.OrtMemoryInfo(
+                "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
+            )
+            ort.create_and_register_allocator(where, ort.OrtArenaCfg({"arena_extend_strategy": 1}))
+            _arena_is_registered = True
+        options.add_session_config_entry("session.use_env_allocators", "1")
+    if not peer.prepack:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        options.add_session_config_entry("session.disable_prepacking", "1")
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
