@@ -63,7 +63,7 @@ def command(
             raise
         raise missing_extra(e.name, "export", "colora export") from e
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     plan = make_plan(
         tasks, backbone or DEFAULT_BACKBONE, target, output, adapters=adapters, merged=merged, replace=replace
     )

@@ -5,9 +5,9 @@
     close      the weights become initializers again, their values in `graph.data`, from the weight program
 
 Exporters merge tensors of equal value; the twin is therefore filled with random numbers before the trace, and its
-weights leave the graph as inputs before the next pass sees them. Opset 18 is the one that torch.onnx writes
-natively (another would go through a version converter); ONNX Runtime has read it since 1.14, TensorRT 10 reads it.
-IR version 8 belongs to it, so that a reader of opset 18 is never turned away by the container.
+weights leave the graph as inputs before the next pass sees them. Opset 18 is the oldest that torch.onnx writes
+without a version converter, so the one that most readers know; IR version 8 came with it, so that none of them is
+turned away by the container.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def trace(twin: Twin, multiple_of: int, seed: int = 0) -> onnx.ModelProto:
             verbose=False,
         )
     assert program is not None  # only without dynamo
-    for name in twin.program.keys() & program.model.graph.initializers.keys():
-        program.model.graph.inputs.append(program.model.graph.initializers.pop(name))
+    weights = program.model.graph.initializers
+    program.model.graph.inputs.extend(weights.pop(name) for name in twin.program if name in weights)
     model = _bare(ir.to_proto(program.model))
     check_map(model, shapes_of(twin))
     return model
