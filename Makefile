@@ -30,13 +30,14 @@ $(BIN)/python:
 
 $(VENV)/export.installed: EXTRAS = export
 $(VENV)/lint.installed: EXTRAS = lint
-$(VENV)/types.installed: EXTRAS = bench,test,lint
+$(VENV)/types.installed: EXTRAS = bench,lint
+$(VENV)/types.installed: FLAGS = --no-compile # nothing but mypy itself runs there
 $(VENV)/test.installed: EXTRAS = bench,test
 # spandrel, the reference for our backbones, asks for torchvision and does not need it here
 $(VENV)/test.installed: THEN = --no-deps spandrel spandrel-extra-arches
 $(VENV)/%.installed: pyproject.toml | $(BIN)/python
 	@echo "installing colora[$(EXTRAS)] into $(VENV), which can take minutes"
-	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install --quiet $(FLAGS) --editable '.[$(EXTRAS)]'
 	$(if $(THEN),$(BIN)/python -m pip install --quiet $(THEN))
 	touch $@
 
