@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from colora.benchmarks.demo import PHOTOS, command, rainy, sheet
+from colora.benchmarks.tiny import Tiny
 from colora.runtime.image import read_image
 from colora.runtime.quality import psnr
 
 
-def test_demo_runs_end_to_end(tiny: Any, tmp_path: Path) -> None:
+def test_demo_runs_end_to_end(tiny: Tiny, tmp_path: Path) -> None:
     out = tmp_path / "demo"
     args = [
         "-o",

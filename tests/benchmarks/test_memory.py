@@ -7,7 +7,6 @@ import mmap
 import shutil
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -68,14 +67,14 @@ def test_failure_in_a_fresh_process_is_told() -> None:
         in_fresh_process("colora.benchmarks.scenarios:separate", "defualt", "x.onnx", "64", "1")
 
 
-def test_fleet_merges_what_the_session_computes(tiny: Any, tmp_path: Path) -> None:
-    bundle = tmp_path / "bundle"
-    shutil.copytree(tiny.bundle, bundle)
-    members = make_fleet(bundle, tmp_path / "models", 3)
+def test_fleet_merges_what_the_session_computes(bundle: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "bundle"
+    shutil.copytree(bundle, copy)
+    members = make_fleet(copy, tmp_path / "models", 3)
     assert [m.origin for m in members] == ["bundle", "bundle", "shuffled noise"]
     image = picture(64)
     results = []
-    with load(bundle, policy="refit", threads=1) as session:
+    with load(copy, policy="refit", threads=1) as session:
         for member in members:
             merged = open_model(str(member.model), PEERS["default"], 1).run(
                 [OUTPUT], {INPUT: tensor_of(image)}
@@ -86,27 +85,13 @@ def test_fleet_merges_what_the_session_computes(tiny: Any, tmp_path: Path) -> No
     assert not np.array_equal(results[0], results[1])
     assert separate_bytes(members) == 3 * separate_bytes(members[:1])
     assert (
-        shared_bytes(bundle, members[:2]) - shared_bytes(bundle, members[:1])
-        == members[1].adapter.stat().st_size
+        shared_bytes(copy, members[:2]) - shared_bytes(copy, members[:1]) == members[1].adapter.stat().st_size
     )
 
 
-def test_record_has_every_field(tiny: Any, tmp_path: Path) -> None:
-    sizes = [
-        "--tasks",
-        "1",
-        "--tasks",
-        "2",
-        "--size",
-        "64",
-        "--threads",
-        "1",
-        "--repeats",
-        "1",
-        "--rounds",
-        "2",
-    ]
-    args = ["--bundle", str(tiny.bundle), *sizes, "-o", str(tmp_path)]
+def test_record_has_every_field(bundle: Path, tmp_path: Path) -> None:
+    sizes = ["--tasks", "2", "--size", "64", "--threads", "1", "--repeats", "1", "--rounds", "2"]
+    args = ["--bundle", str(bundle), *sizes, "-o", str(tmp_path)]
     result = CliRunner().invoke(command, args, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     (path,) = tmp_path.glob("*.json")
@@ -122,7 +107,7 @@ def test_record_has_every_field(tiny: Any, tmp_path: Path) -> None:
         "repeats": 1,
     }
     assert [(row["tasks"], row["system"]) for row in record["memory"]] == [
-        (n, system) for n in (2,) for system in (SHARED, *PEERS)
+        (2, system) for system in (SHARED, *PEERS)
     ]
     for row in record["memory"]:
         assert row.keys() == {f.name for f in fields(Row)}
@@ -134,7 +119,7 @@ def test_record_has_every_field(tiny: Any, tmp_path: Path) -> None:
     assert record["peers"].keys() == PEERS.keys() and record["measured"]
     assert str(tmp_path) not in path.read_text("utf-8"), "a record holds no paths of the machine"
     assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
-    assert sorted(p.name for p in (tiny.bundle / "tasks").iterdir()) == [
+    assert sorted(p.name for p in (bundle / "tasks").iterdir()) == [
         "noise.safetensors",
         "rain.safetensors",
     ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from click.testing import CliRunner
 from colora.benchmarks.classical import non_local_means
 from colora.benchmarks.quality import Method, Score, command, markdown, score
 from colora.benchmarks.scenarios import picture
+from colora.benchmarks.tiny import Tiny
 from colora.runtime.image import write_image
 from colora.runtime.quality import psnr
 from colora.train.photos import Pair
@@ -57,9 +57,9 @@ def test_markdown_has_a_gap_where_nothing_was_scored() -> None:
     assert "- a, bm3d: σ 25" in lines
 
 
-def test_table_of_a_bundle(tiny: Any, pairs: Path, tmp_path: Path) -> None:
+def test_table_of_a_bundle(bundle: Path, tiny: Tiny, pairs: Path, tmp_path: Path) -> None:
     out = tmp_path / "q.json"
-    args = ["--pairs", str(pairs), "--bundle", str(tiny.bundle), "--full-tuned", f"noise={tiny.backbone}"]
+    args = ["--pairs", str(pairs), "--bundle", str(bundle), "--full-tuned", f"noise={tiny.backbone}"]
     args += ["--skip", "bm3d", "--limit", "2", "--threads", "1", "-o", str(out)]
     result = CliRunner().invoke(command, args, catch_exceptions=False)
     assert result.exit_code == 0, result.output
@@ -73,7 +73,7 @@ def test_table_of_a_bundle(tiny: Any, pairs: Path, tmp_path: Path) -> None:
     assert out.with_suffix(".md").read_text("utf-8").startswith("| set | n |")
 
 
-def test_a_set_without_a_task_is_refused(tiny: Any, pairs: Path) -> None:
+def test_a_set_without_a_task_is_refused(bundle: Path, pairs: Path) -> None:
     strange = pairs.rename(pairs.parent / "fog")
-    result = CliRunner().invoke(command, ["--pairs", str(strange), "--bundle", str(tiny.bundle)])
+    result = CliRunner().invoke(command, ["--pairs", str(strange), "--bundle", str(bundle)])
     assert "no task is known for the set 'fog': give it with --task fog=TASK" in str(result.exception)

@@ -1,0 +1,49 @@
+"""What the suites time: the bundle in $COLORA_BUNDLE, or one exported from the zoo, with two tasks or more."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from colora.benchmarks.fleet import Member, make_fleet
+from colora.benchmarks.scenarios import picture
+from colora.benchmarks.zoo_bundle import zoo_bundle
+from colora.runtime.default import VARIABLE
+from colora.train.backbones import DEFAULT_BACKBONE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from colora.runtime.weights import Array
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A bundle with two tasks, each also as a whole ONNX model."""
+
+    bundle: Path
+    members: tuple[Member, Member]
+
+    def by_turns(self) -> "Iterator[Member]":
+        """One, the other, one, …"""
+        return cycle(self.members)
+
+
+@pytest.fixture(scope="session")
+def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    folder = tmp_path_factory.mktemp("bench")
+    bundle = folder / "bundle"
+    if os.environ.get(VARIABLE):
+        shutil.copytree(os.environ[VARIABLE], bundle)
+    else:
+        zoo_bundle(bundle, DEFAULT_BACKBONE)
+    first, second = make_fleet(bundle, folder / "models", 2)
+    return Subject(bundle, (first, second))
+
+
+@pytest.fixture(scope="session")
+def image() -> "Array":
+    return picture(256)

@@ -1,0 +1,51 @@
+"""A network of no use but its size: files for tests and for suites that time the work around a network."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """Files of `nafnet-tiny` with random weights and two adapters that change it."""
+
+    backbone: Path
+    rain: Path
+    noise: Path
+
+
+def make_tiny(folder: Path, seed: int = 0) -> Tiny:
+    """Writes the files to `folder`. Every parameter is random, those that start at 0 included."""
+    import torch
+    from colora.runtime.adapter import Adapter, write_adapter
+    from colora.runtime.golden import golden_input
+    from colora.train.backbones import find_backbone
+    from colora.train.checkpoint import load_backbone, save_backbone
+    from colora.train.methods import attach, collect, merged
+    from colora.train.ranks import has_rank
+
+    generator = torch.Generator().manual_seed(seed)
+
+    def stir(module: torch.nn.Module) -> None:
+        with torch.no_grad():
+            for parameter in module.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator))
+
+    files = Tiny(*(folder / f"{name}.safetensors" for name in ("backbone", "rain", "noise")))
+    spec = find_backbone("nafnet-tiny")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = spec.build()
+    stir(module)
+    save_backbone(files.backbone, module, spec, {})
+    checkpoint = load_backbone(str(files.backbone))
+    ranks = {name: 1 if has_rank(tuple(p.shape)) else 0 for name, p in module.named_parameters()}
+    for file in (files.rain, files.noise):
+        model = merged(checkpoint, {})
+        attach(model, ranks, {}, seed)
+        stir(model)
+        params = collect(model)
+        with torch.no_grad():
+            golden = merged(checkpoint, params)(torch.from_numpy(golden_input())).numpy()
+        write_adapter(file, Adapter(file.stem, "colora", checkpoint.sha256, params, golden))
+    return files
