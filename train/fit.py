@@ -173,8 +173,11 @@ def _load(batches: Dataset[tuple[Tensor, Tensor]], start: int, stop: int) -> Ite
 
 
 def _identity(config: FitConfig) -> str:
-    """The settings that a resumed run must share: all but the number of threads, which machines differ in."""
-    return json.dumps({name: value for name, value in asdict(config).items() if name != "threads"})
+    """The settings that a resumed run must share. Not its threads, nor its length: a run may go on for more or fewer
+    steps than it was begun for (the learning rate then follows the new length from there)."""
+    return json.dumps(
+        {name: value for name, value in asdict(config).items() if name not in ("steps", "threads")}
+    )
 
 
 def _save(
@@ -214,6 +217,10 @@ def _resume(
     if tensors.keys() != {f"{kind}/{name}" for kind in ("now", "average", "m", "v") for name in trained}:
         raise CheckpointError(f"{path}: holds other parameters than this model trains: give another folder")
     step = int(metadata["step"])
+    if step > config.steps:
+        raise CheckpointError(
+            f"{path}: has done {step} steps already, more than the {config.steps} asked for"
+        )
     with torch.no_grad():
         for name, p in trained.items():
             p.copy_(torch.from_numpy(tensors[f"now/{name}"]))

@@ -1,6 +1,7 @@
 """The loop: it learns, it goes on after a stop as if nothing had happened, and it says what is wrong."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,12 +71,25 @@ def test_resumes_bit_exactly(tmp_path: Path, stop: int) -> None:
     assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(finished), strict=True))
 
 
+def test_goes_on_beyond_the_steps_it_was_begun_for(tmp_path: Path) -> None:
+    model, steps = network(), []
+    fit(model, Batches(draw, 2, 7), CONFIG, tmp_path)
+    before = weights(model)
+    fit(
+        model, Batches(draw, 2, 7), replace(CONFIG, steps=15), tmp_path, report=lambda p: steps.append(p.step)
+    )
+    assert steps == [13, 14, 15]
+    assert not torch.equal(before[0], weights(model)[0])
+
+
 def test_refuses_the_state_of_another_run(tmp_path: Path) -> None:
     fit(network(), Batches(draw, 2, 7), CONFIG, tmp_path)
     with pytest.raises(
         CheckpointError, match=r"state\.safetensors: begun with other settings.*give another folder"
     ):
-        fit(network(), Batches(draw, 2, 7), FitConfig(steps=13), tmp_path)
+        fit(network(), Batches(draw, 2, 7), replace(CONFIG, lr=1.0), tmp_path)
+    with pytest.raises(CheckpointError, match="has done 12 steps already, more than the 7 asked for"):
+        fit(network(), Batches(draw, 2, 7), replace(CONFIG, steps=7), tmp_path)
     with pytest.raises(CheckpointError, match="holds other parameters than this model trains"):
         fit(NAFNet(NAFNetConfig(4, (1, 1), 1, (1, 1))), Batches(draw, 2, 7), CONFIG, tmp_path)
 
