@@ -18,7 +18,7 @@ from colora.runtime.adapter import Adapter, write_adapter
 from colora.runtime.golden import GOLDEN_SHAPE, golden_input
 from colora.train.attribution import faig
 from colora.train.backbones import DEFAULT_BACKBONE
-from colora.train.checkpoint import Checkpoint, load_backbone
+from colora.train.checkpoint import Checkpoint, load_backbone, save_backbone
 from colora.train.evaluate import compare, print_table, set_name
 from colora.train.examples import Examples, from_pairs, from_photos
 from colora.train.fit import FitConfig, Progress, fit
@@ -123,6 +123,13 @@ def adapt(
     if ranks is None:
         with progress_bar(f"{task}: full tuning of a copy, to see what it changes") as report:
             target = full_tuning(backbone, examples, config, folder, report)
+        told = {
+            "method": "full tuning",
+            "task": task,
+            "examples": examples.told,
+            "fit": asdict(config.target),
+        }
+        save_backbone(folder / "target.safetensors", target, backbone.backbone, told)
         ranks = choose_ranks(backbone, target, examples, config)
         ranks.write(folder / "ranks.json")
     model = merged(backbone, {})
