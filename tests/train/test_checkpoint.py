@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from colora.devices.errors import CheckpointError, UnknownName
+from colora.runtime.weights import write_tensors
 from colora.train.backbones import BACKBONES
 from colora.train.checkpoint import arrays, load_backbone, save_backbone
 from torch import nn
-
-from colora.devices.errors import CheckpointError, UnknownName
-from colora.runtime.weights import write_tensors
 
 
 def network(name: str = "nafnet-tiny") -> nn.Module:
