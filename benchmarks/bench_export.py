@@ -27,7 +27,7 @@ def test_bundle_with_probe_and_parity(benchmark: BenchmarkFixture, tiny: Tiny, t
 @pytest.mark.filterwarnings("ignore")  # of the exporter's own internals
 def test_torch_onnx_and_onnxsim(benchmark: BenchmarkFixture, tiny: Tiny, tmp_path: Path) -> None:
     import onnx
-    import onnxsim
+    import onnxsim  # type: ignore[import-untyped]
     import torch
     from colora.train.checkpoint import load_backbone
 
