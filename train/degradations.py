@@ -128,24 +128,30 @@ def rain(image: Image, rng: Generator) -> tuple[Image, str]:
     """Rain streaks: 1-5 layers of drops smeared along a fall line, added (O = B + ΣS, Yang et al., CVPR 2017).
 
     Each layer has its own length, width, density and brightness: dense layers are fainter (far rain), sparse ones
-    brighter. Layers share a wind direction up to a spread. Three draws in ten get a veil of mist as well.
+    brighter. Layers share a wind direction up to a spread. Four draws in ten are downpours: longer, wider and denser
+    streaks that run together. Three in ten get a veil of mist as well.
     """
     height, width = image.shape[:2]
     layers = int(rng.integers(1, 6))
     wind, spread = np.pi / 2 + rng.normal(0, 0.4), rng.uniform(0.0, 0.5)
-    strength = rng.uniform(0.2, 1.3)
+    downpour = rng.random() < 0.4
+    strength = rng.uniform(0.7, 1.3) if downpour else rng.uniform(0.2, 1.3)
+    longest, widest, densest = (150, 2.5, 0.8) if downpour else (60, 1.4, 0.5)
     streaks = np.zeros((height, width), np.float32)
     for _ in range(layers):
-        length, sigma = _log_uniform(rng, 6, 60), _log_uniform(rng, 0.35, 1.4)
-        cover = 10 ** rng.uniform(-2.0, -0.3)  # share of the pixels under a streak
+        length, sigma = _log_uniform(rng, 6, longest), _log_uniform(rng, 0.35, widest)
+        cover = _log_uniform(rng, 0.1 if downpour else 0.01, densest)  # share of the pixels under a streak
         kernel = streak_kernel(length, wind + rng.normal(0, spread), sigma)
         margin = kernel.shape[0] // 2
         shape = (height + 2 * margin, width + 2 * margin)
         drops = rng.random(shape, dtype=np.float32)
         drops = np.where(drops < cover / kernel.sum(), rng.uniform(0.2, 1.0, shape), 0).astype(np.float32)
         layer = cv2.filter2D(drops, -1, kernel.astype(np.float32), borderType=cv2.BORDER_CONSTANT)
-        bright = strength * rng.uniform(0.5, 1.0) * (1 - 0.6 * cover / 0.5)
+        bright = strength * rng.uniform(0.5, 1.0) * (1 - 0.6 * cover / densest)
         streaks += np.float32(bright) * layer[margin : margin + height, margin : margin + width]
+    streaks *= min(
+        1.0, rng.uniform(0.08, 0.3) / max(float(streaks.mean()), 1e-6)
+    )  # the more, the more translucent
     veil = rng.uniform(0, 0.3) * strength if rng.random() < 0.3 else 0.0
     wet = image * (1 - veil) + veil * rng.uniform(0.6, 0.9)
     return _clip(wet + streaks[..., None]), (
