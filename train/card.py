@@ -105,8 +105,8 @@ def _adapter_facts(adapter: Adapter, backbone: str) -> str:
 ## Quality
 
 Mean PSNR in dB on 8-bit RGB, whole images, fp32 PyTorch. *backbone* is the network without the adapter, *full
-tuning* the copy that attribution compared with, tuned for the steps that the command names. *held out* are photographs kept out of training, degraded
-by this project's functions; the other sets have nothing to do with the training data.
+tuning* the copy that attribution compared with, tuned for the steps that the command names. *held out* are photographs
+kept out of training, degraded by this project's functions; the other sets have nothing to do with the training data.
 
 {quality_table(adapter.quality)}
 """
