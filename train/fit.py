@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 @dataclass(frozen=True)
 class FitConfig:
-    """How to train. Defaults follow NAFNet's public options where they apply (facts in the README)."""
+    """How to train. Betas, clipping, peak rate and cosine are those of NAFNet's public options."""
 
     steps: int
     """optimizer steps"""
