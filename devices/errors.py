@@ -42,7 +42,7 @@ class BackendError(ColoraError):
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
     """Error for `name`, listing the nearest of `known` first and then all of them."""
-    names = sorted(known)
+    names = sorted(set(known))
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     return UnknownName(f"unknown {kind} {name!r}: {hint}known: {', '.join(names)}")

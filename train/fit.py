@@ -90,7 +90,7 @@ def fit(
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     average = {name: p.detach().clone() for name, p in trained.items()}
     optimizer = torch.optim.AdamW(
-        trained.values(), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, foreach=True
+        trained.values(), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True
     )
     start = _resume(folder, config, trained, average, optimizer)
     model.train()
