@@ -5,6 +5,7 @@ only.
 """
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,8 +125,11 @@ def _check(image: Array, name: str) -> Array:
 def _from_pillow(picture: "Image.Image", name: str) -> Array:
     from PIL import ImageOps
 
-    if picture.mode in ("I", "F") or picture.mode.startswith("I;"):
-        raise ImageError(f"{name} has 16 or 32 bits a channel (mode {picture.mode}): convert it to 8 bits")
+    stored = " ".join(str(tile[3]) for tile in getattr(picture, "tile", ()))
+    deep = re.search(r"\b(RGB[AX]?|LA?|CMYK);16", stored)  # Pillow would decode these to 8 bits without a word
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;") or deep:
+        mode = deep[0] if deep else picture.mode
+        raise ImageError(f"{name} has 16 or 32 bits a channel (mode {mode}): convert it to 8 bits")
     upright = ImageOps.exif_transpose(picture)
     if upright.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in upright.info:
         return _check(np.asarray(upright.convert("RGBA")), name)

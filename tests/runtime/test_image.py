@@ -63,9 +63,9 @@ def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     assert np.array_equal(read_image(tmp_path / "turned.png"), np.rot90(RGB, -1))
 
 
-def png_claiming(width: int, height: int) -> bytes:
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+def png_claiming(width: int, height: int, bits: int = 8, colour_type: int = 2, rows: bytes = b"") -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
     body = b"".join(
         struct.pack(">I", len(d)) + t + d + struct.pack(">I", zlib.crc32(t + d)) for t, d in chunks
     )
@@ -89,6 +89,8 @@ def saved(picture: Any, **options: Any) -> bytes:
         (lambda: png_claiming(9700, 9700), "9700|exceeds limit"),
         (lambda: png_claiming(60000, 60000), "exceeds limit"),
         (lambda: saved(Image.new("I;16", (4, 4)), format="PNG"), "16 or 32 bits a channel"),
+        (lambda: png_claiming(4, 4, 16, 2, bytes(4 * 25)), r"16 or 32 bits a channel \(mode RGB;16\)"),
+        (lambda: png_claiming(4, 4, 16, 6, bytes(4 * 33)), r"16 or 32 bits a channel \(mode RGBA;16\)"),
     ],
 )
 def test_bad_files_are_refused_by_name(make: Callable[[], bytes], message: str, tmp_path: Path) -> None:
