@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -185,6 +188,23 @@ def test_kill_or_full_disk_leaves_the_previous_bundle_whole(
         )
     assert state(fresh) == before
     assert not list(fresh.parent.glob(".*partial*"))
+    open_bundle(fresh)
+
+
+def test_kill_9_leaves_the_previous_bundle_whole(nafnet: Any, fresh: Path, tmp_path: Path) -> None:
+    before = state(fresh)
+    code = f"""
+import os, signal
+from pathlib import Path
+from colora.export import pipeline
+pipeline.write_tensors = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+adapter = Path({str(tmp_path / "rain.safetensors")!r})
+pipeline.export(backbone={str(nafnet.file)!r}, output=Path({str(fresh)!r}), adapters=[adapter], replace=True)
+"""
+    killed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert state(fresh) == before
+    assert list(fresh.parent.glob(".*partial*"))  # half of the new one was there already
     open_bundle(fresh)
 
 

@@ -1,6 +1,9 @@
 """The loop: it learns, it goes on after a stop as if nothing had happened, and it says what is wrong."""
 
 import json
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,6 +72,28 @@ def test_resumes_bit_exactly(tmp_path: Path, stop: int) -> None:
     finished = network()  # a finished run is not run again
     fit(finished, Batches(draw, 2, 7), CONFIG, tmp_path / "cut", report=lambda p: pytest.fail("ran again"))
     assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(finished), strict=True))
+
+
+def test_resumes_bit_exactly_after_kill_9(tmp_path: Path) -> None:
+    code = f"""
+import importlib.util, os, signal
+from pathlib import Path
+spec = importlib.util.spec_from_file_location("test_fit", {__file__!r})
+test_fit = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(test_fit)
+def die(progress):
+    if progress.step == 8:
+        os.kill(os.getpid(), signal.SIGKILL)
+batches = test_fit.Batches(test_fit.draw, 2, 7)
+test_fit.fit(test_fit.network(), batches, test_fit.CONFIG, Path({str(tmp_path / "cut")!r}), report=die)
+"""
+    killed = subprocess.run([sys.executable, "-c", code], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    whole, resumed, steps = network(), network(), []
+    fit(whole, Batches(draw, 2, 7), CONFIG, tmp_path / "whole")
+    fit(resumed, Batches(draw, 2, 7), CONFIG, tmp_path / "cut", report=lambda p: steps.append(p.step))
+    assert steps[0] == 6
+    assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(resumed), strict=True))
 
 
 def test_goes_on_beyond_the_steps_it_was_begun_for(tmp_path: Path) -> None:
