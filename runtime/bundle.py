@@ -52,16 +52,16 @@ class Bundle:
         return tuple(sorted(file.stem for file in (self.path / TASKS).glob("*.safetensors")))
 
     def task_file(self, task: str) -> Path:
-        """Path of a task's adapter. Raises: UnknownName with the nearest names."""
-        if self.manifest.kind == "merged" or task not in self.tasks:
-            raise unknown("task", task, self.tasks)
+        """Where a task's adapter is, or would be."""
         return self.path / TASKS / f"{task}.safetensors"
 
     def read_task(self, task: str) -> Adapter:
         """Adapter of a task, verified on its own and against this bundle.
 
-        Raises: UnknownName; BundleError or CheckpointError naming the file and the reason.
+        Raises: UnknownName with the nearest names; BundleError or CheckpointError naming file and reason.
         """
+        if self.manifest.kind == "merged" or task not in self.tasks:
+            raise unknown("task", task, self.tasks)
         return self._check(_inside(self.path, f"{TASKS}/{self.task_file(task).name}"), task)
 
     def _check(self, file: Path, task: str | None) -> Adapter:

@@ -99,14 +99,16 @@ class Session:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """Names of the tasks there are now."""
-        return self.bundle.tasks
+        """Names of the tasks whose files are there now, or that were used and are still in memory."""
+        return self._switcher.adapters.tasks
 
     def restore(self, image: Any, task: str | Mapping[str, float] = "", strength: float = 1.0) -> Array:
         """Restored picture, H×W×3 RGB: uint8, or float32 in [0, 1] where the input is a float32 array.
 
         image: array H×W×3 RGB uint8 or float32 in [0, 1], path, or `PIL.Image`; see `as_image`.
-        task: a name, or a mixture `{name: strength}`. Empty: the backbone alone, or the one merged task.
+        task: a name, or a mixture `{name: strength}`. Empty: the backbone alone, or the one merged task. A
+        file copied
+            into `tasks/` is used from the next call (runtime/resident.py).
         strength: multiplies every change; 0 is the backbone, 1 what was trained.
         Raises: ImageError; UnknownName with the nearest names; BundleError or CheckpointError for a
         damaged task;
@@ -127,6 +129,16 @@ class Session:
                 run_ms=(done - switched) * 1e3,
             )
         return result
+
+    def verify(self) -> Mapping[str, str]:
+        """Read, verify and prove every task now rather than at its first use, and keep them in memory.
+
+        Returns task → reason for each whose file is refused; where an older adapter is held, that one
+        stays in use.
+        Raises: BackendError.
+        """
+        with self._lock:
+            return self._switcher.verify()
 
     def describe(self) -> SessionFacts:
         """Facts for reports. Raises: BackendError when closed."""

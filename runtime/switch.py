@@ -1,21 +1,32 @@
 """From a mixture of tasks to a graph that holds it: by editing one open graph, or by opening one for each.
 
 Every graph is proven on the golden input before a picture goes through it: the backbone when it is
-opened, an adapter when it is first used, alone and at strength 1 as it was trained.
+opened, an adapter before it is first used and again after its file was replaced or a switch failed, alone
+and at strength 1 as it was trained.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from colora.devices.errors import BackendError, BundleError, ParityError, unknown
+from colora.devices.errors import (
+    BackendError,
+    BundleError,
+    CheckpointError,
+    ParityError,
+    UnknownName,
+    unknown,
+)
 from colora.runtime.adapter import Adapter
 from colora.runtime.backend import Backend, BackendFacts
 from colora.runtime.bundle import GRAPH, WEIGHTS, Bundle
 from colora.runtime.golden import golden_input
 from colora.runtime.manifest import ImageConvention
 from colora.runtime.mixture import Mixture, Part, graph_tensors, task_strengths, touched
+from colora.runtime.resident import ResidentAdapters
 from colora.runtime.weights import Array
 
 POLICIES = ("auto", "refit", "merged")
@@ -41,7 +52,9 @@ class Switcher:
         """Why `auto` did not take refit; empty where it did."""
         self._open_graph, self._hot, self._tolerance = open_graph, hot_tasks, tolerance
         self._stamp = _stamp(bundle.path / WEIGHTS)
-        self._adapters: dict[str, tuple[object, Adapter]] = {}  # task → stamp of its file, content
+        self.adapters = ResidentAdapters(bundle, self._prove)
+        self.switches = 0
+        """Times that the weights of one mixture gave way to those of another, golden checks included."""
         self._proven: set[str] = set()  # content hashes of adapters that passed their golden check
         self._graph: Backend | None = None  # refit: the one graph, and the mixture it holds
         self._held: Mixture | None = ()  # None: unknown, after a switch that failed half-way
@@ -82,11 +95,21 @@ class Switcher:
             raise self._is_closed()
         mixture = self._mixture(task, strength)
         for part in mixture:
-            if part.adapter.content_sha256 not in self._proven:
-                name, expected = part.adapter.task, part.adapter.golden_output
-                self._check(f"task {name}", (Part(part.adapter, 1.0),), expected)
-                self._proven.add(part.adapter.content_sha256)
+            self._prove(part.adapter)
         return _finite(self._enter(mixture))
+
+    def verify(self) -> Mapping[str, str]:
+        """Read and prove every task there is; returns task → reason of those refused.
+
+        Raises: BackendError.
+        """
+        if self._closed:
+            raise self._is_closed()
+        if self.bundle.manifest.kind == "shared":
+            for task in self.adapters.tasks:
+                with suppress(BundleError, CheckpointError, ParityError, UnknownName):
+                    self.adapters.get(task)
+        return self.adapters.refused
 
     def close(self) -> None:
         """Free all graphs. Harmless when repeated."""
@@ -95,7 +118,7 @@ class Switcher:
             graph.close()
         self._graph = None
         self._graphs.clear()
-        self._adapters.clear()
+        self.adapters.clear()
 
     def _start_refit(self, required: bool) -> None:
         try:
@@ -114,7 +137,7 @@ class Switcher:
         manifest = self.bundle.manifest
         strengths = task_strengths(task or manifest.task, strength)
         if manifest.kind == "shared":
-            parts = [Part(self._adapter(name), value) for name, value in strengths.items()]
+            parts = [Part(self.adapters.get(name), value) for name, value in strengths.items()]
             return tuple(part for part in parts if part.strength != 0)
         for name in strengths:
             if name != manifest.task:
@@ -126,13 +149,6 @@ class Switcher:
             )
         return ()
 
-    def _adapter(self, task: str) -> Adapter:
-        """Adapter of a task, read again when its file was replaced."""
-        stamp = _stamp(self.bundle.task_file(task))
-        if task not in self._adapters or self._adapters[task][0] != stamp:
-            self._adapters[task] = (stamp, self.bundle.read_task(task))
-        return self._adapters[task][1]
-
     def _enter(self, mixture: Mixture) -> Backend:
         """The graph under a mixture, by editing the one open graph or by opening one."""
         program, key = self.bundle.manifest.program, _key(mixture)
@@ -140,9 +156,16 @@ class Switcher:
             if self._held is None or key != _key(self._held):
                 names = tuple(program) if self._held is None else touched(program, self._held, mixture)
                 self._held = None
-                self._graph.set_weights(self._tensors(mixture, names))
+                try:
+                    self._graph.set_weights(self._tensors(mixture, names))
+                except BaseException:
+                    self._proven.clear()  # who knows what the graph holds: all must be proven anew
+                    raise
                 self._held = mixture
+                self.switches += 1
             return self._graph
+        if self._graphs and next(reversed(self._graphs)) != key:
+            self.switches += 1
         if key not in self._graphs:
             while len(self._graphs) >= self._hot:
                 self._graphs.popitem(last=False)[1].close()
@@ -157,13 +180,22 @@ class Switcher:
             raise BundleError(f"{self.bundle.path} was replaced while it was in use: load it again")
         return graph_tensors(self.bundle, mixture, names) if names else iter(())
 
+    def _prove(self, adapter: Adapter) -> None:
+        """Check an adapter unless it has passed before. Raises: ParityError."""
+        if adapter.content_sha256 not in self._proven:
+            self._check(f"task {adapter.task}", (Part(adapter, 1.0),), adapter.golden_output)
+            self._proven.add(adapter.content_sha256)
+
     def _check(self, what: str, mixture: Mixture, expected: Array) -> None:
         """Compare with a golden output. Raises: ParityError naming `what`, the difference and the tolerance."""
         graph = self._enter(mixture)
         if not graph.computes:
             return
-        difference = float(np.abs(_finite(graph)(golden_input()) - expected).max())
-        if difference > self._tolerance:
+        found = graph.run(golden_input())
+        difference = float(np.abs(found - expected).max()) if found.shape == expected.shape else math.inf
+        if not difference <= self._tolerance:  # NaN is no pass
+            if self._graph is None:
+                self._graphs.pop(_key(mixture)).close()
             raise ParityError(
                 f"{self.bundle.path}: {what} differs from its golden output by {difference:.2g}, more than "
                 f"{self._tolerance:g}: this machine does not compute what was trained; "
