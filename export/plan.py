@@ -14,7 +14,7 @@ from colora.export.graph import ALIGNMENT, DATA, shapes_of
 from colora.export.twin import make_twin
 from colora.runtime.adapter import Adapter, read_adapter
 from colora.runtime.bundle import GOLDEN, GRAPH, MANIFEST, TASKS, WEIGHTS, Bundle, open_bundle
-from colora.train.backbones import BACKBONES, DEFAULT_BACKBONE
+from colora.train.backbones import BACKBONES, DEFAULT_BACKBONE, require_rgb
 from colora.train.checkpoint import Checkpoint, load_backbone, zoo
 
 OUTPUT = "colora-bundle"
@@ -87,6 +87,7 @@ def make_plan(
             f"a merged bundle holds one task, got {listed}: export one at a time, each to its -o"
         )
     checkpoint = load_backbone(backbone)
+    require_rgb(checkpoint.backbone, "colora export")
     planned = tuple(given.get(name) or _read(shipped[name]) for name in names)
     for task in planned:
         _check_fit(task, checkpoint)

@@ -122,7 +122,7 @@ class Manifest:
     kind: str
     """`shared`: pristine backbone and tasks/; `merged`: one task folded into the graph."""
     backbone: str
-    """Name of the backbone, a key of train's BACKBONES."""
+    """Name of the backbone: a key of train's BACKBONES, or of an imported checkpoint the file's name."""
     backbone_sha256: str
     """`weights_sha256` of the pristine source parameters."""
     target: str

@@ -17,7 +17,7 @@ from colora.devices.errors import CheckpointError
 from colora.runtime.adapter import Adapter, write_adapter
 from colora.runtime.golden import GOLDEN_SHAPE, golden_input
 from colora.train.attribution import faig
-from colora.train.backbones import DEFAULT_BACKBONE
+from colora.train.backbones import DEFAULT_BACKBONE, require_rgb
 from colora.train.checkpoint import Checkpoint, load_backbone, save_backbone
 from colora.train.evaluate import compare, print_table, set_name
 from colora.train.examples import Examples, from_pairs, from_photos
@@ -117,6 +117,7 @@ def adapt(
     `sets` are further pairs to measure on; the held-out examples always are. `ranks` skips full tuning and
     attribution. The folder beside `output`, of the same stem, holds states, curves and the ranks.
     """
+    require_rgb(backbone.backbone, "colora adapt")
     folder = output.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
     target = None

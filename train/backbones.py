@@ -2,11 +2,16 @@
 
 from dataclasses import dataclass
 
-from colora.devices.errors import unknown
+from colora.devices.errors import CheckpointError, unknown
 from colora.runtime.manifest import Pad, Tile
 from colora.train.nafnet import NAFNet, NAFNetConfig
 from colora.train.restormer import Restormer, RestormerConfig
 from torch import nn
+
+ARCHITECTURES: dict[str, type[NAFNetConfig] | type[RestormerConfig]] = {
+    "nafnet": NAFNetConfig,
+    "restormer": RestormerConfig,
+}
 
 
 @dataclass(frozen=True)
@@ -17,6 +22,18 @@ class Backbone:
     config: NAFNetConfig | RestormerConfig
     tile: Tile
     """what the network was trained for decides the tile: global pooling makes results depend on it"""
+
+    @property
+    def architecture(self) -> str:
+        """Its name in ARCHITECTURES."""
+        return next(name for name, kind in ARCHITECTURES.items() if isinstance(self.config, kind))
+
+    @property
+    def channels(self) -> tuple[int, int]:
+        """Channels of the image that goes in and of the one that comes out."""
+        if isinstance(self.config, NAFNetConfig):
+            return self.config.in_channels, self.config.in_channels
+        return self.config.in_channels, self.config.out_channels
 
     @property
     def pad(self) -> Pad:
@@ -54,6 +71,26 @@ BACKBONES: dict[str, Backbone] = {
         Backbone("restormer-biasfree", RestormerConfig(norm="BiasFree"), _TILE),
     )
 }
+
+
+def backbone_for(config: NAFNetConfig | RestormerConfig, name: str) -> Backbone:
+    """The entry of BACKBONES that has this layout, that of `name` before others; else a new backbone of `name`."""
+    entries = [BACKBONES[name]] if name in BACKBONES else []
+    same = [entry for entry in (*entries, *BACKBONES.values()) if entry.config == config]
+    return same[0] if same else Backbone(name, config, _TILE)
+
+
+def require_rgb(backbone: Backbone, step: str) -> None:
+    """Refuses a backbone that doesn't take RGB and give RGB, as grey and dual-pixel ones; `step` is what needs it.
+
+    Raises CheckpointError.
+    """
+    if backbone.channels != (3, 3):
+        got = "{} channels in and {} out".format(*backbone.channels)
+        raise CheckpointError(
+            f"backbone {backbone.name} has {got}: {step} needs 3 in and 3 out (RGB); "
+            "take a backbone for colour images, or run this one in Python (load_backbone)"
+        )
 
 
 def find_backbone(name: str) -> Backbone:

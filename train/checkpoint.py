@@ -1,11 +1,11 @@
-"""Backbone files: safetensors with the official parameter names, and in the metadata which layout they fill.
+"""Backbone files: safetensors with the official parameter names, and in the metadata the layout that they fill.
 
-Read by name from the shipped zoo, or by path. Official `.pth` files are read with `weights_only=True`.
+Read by name from the shipped zoo, or by path; official `.pth` files too.
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from colora.devices.errors import CheckpointError, unknown
 from colora.runtime.weights import read_tensors, weights_sha256, write_tensors
-from colora.train.backbones import BACKBONES, Backbone
+from colora.train.backbones import ARCHITECTURES, BACKBONES, Backbone, backbone_for
+from colora.train.published import read_published
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -40,7 +41,14 @@ def arrays(module: nn.Module) -> dict[str, NDArray[np.float32]]:
 def save_backbone(path: Path, module: nn.Module, backbone: Backbone, training: Mapping[str, Any]) -> str:
     """Writes `module`'s parameters (atomically) with a note of how they were trained; returns their sha256."""
     tensors = arrays(module)
-    facts = {"format": FORMAT, "kind": "backbone", "backbone": backbone.name, "training": dict(training)}
+    facts = {
+        "format": FORMAT,
+        "kind": "backbone",
+        "backbone": backbone.name,
+        "architecture": backbone.architecture,
+        "config": asdict(backbone.config),
+        "training": dict(training),
+    }
     write_tensors(path, tensors, {"colora": json.dumps(facts)})
     return weights_sha256(tensors)
 
@@ -67,14 +75,21 @@ def load_backbone(name: str) -> Checkpoint:
             raise unknown("trained backbone", name, shipped)
         path = shipped[name]
     if path.suffix == ".pth":
-        return _from_official(path)
+        return load_published(path)
     tensors, metadata = read_tensors(path)
     facts = _facts(path, metadata)
-    if facts["backbone"] not in BACKBONES:
-        raise CheckpointError(
-            f"{path}: made for the unknown backbone {facts['backbone']!r}; known: {', '.join(BACKBONES)}"
-        )
-    return _fill(path, BACKBONES[facts["backbone"]], {n: torch.from_numpy(t) for n, t in tensors.items()})
+    state = {name: torch.from_numpy(tensor) for name, tensor in tensors.items()}
+    return _fill(path, _backbone(path, facts, state), state)
+
+
+def load_published(path: Path, architecture: str | None = None) -> Checkpoint:
+    """A backbone from an official `.pth` file, named as the entry of BACKBONES with its layout, else as the file.
+
+    `architecture`: "nafnet" or "restormer"; None takes what the file looks like. Raises what `read_published` does,
+    and CheckpointError for parameters that are missing, too many or of another shape.
+    """
+    published = read_published(path, architecture)
+    return _fill(path, backbone_for(published.config, path.stem), published.state)
 
 
 def _facts(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
@@ -88,48 +103,49 @@ def _facts(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path}: not a colora backbone (metadata key 'colora' lacks {error}); "
-            "expected a file written by colora pretrain"
+            "expected a file written by colora pretrain or colora import"
         ) from error
     return dict(facts)
 
 
-def _from_official(path: Path) -> Checkpoint:
-    """A published `.pth`: plain tensors under `params`; the layout is the one in BACKBONES whose shapes it fills."""
+def _backbone(path: Path, facts: Mapping[str, Any], state: Mapping[str, Tensor]) -> Backbone:
+    """The layout that the metadata tell, or whose name alone they tell, as in the first files of the zoo."""
+    name = str(facts["backbone"])
+    if "config" not in facts:
+        if name not in BACKBONES:
+            raise CheckpointError(
+                f"{path}: made for the unknown backbone {name!r}; known: {', '.join(BACKBONES)}"
+            )
+        return BACKBONES[name]
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: no such file") from error
-    except (
-        Exception
-    ) as error:  # torch raises many kinds for a pickle that is damaged or holds more than weights
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(
-            f"{path}: refused: not a file of plain weights ({reason}); expected a dictionary of tensors"
-        ) from error
-    state = loaded.get("params", loaded) if isinstance(loaded, dict) else None
-    if not isinstance(state, dict) or not state or not all(isinstance(t, Tensor) for t in state.values()):
-        raise CheckpointError(f"{path}: expected a dictionary of tensors, plain or under the key 'params'")
-    state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
-    for backbone in BACKBONES.values():
-        with torch.device("meta"):
-            shapes = {n: p.shape for n, p in backbone.build().named_parameters()}
-        if shapes == {n: t.shape for n, t in state.items()}:
-            return _fill(path, backbone, state)
-    raise CheckpointError(f"{path}: {len(state)} tensors fill none of the layouts {', '.join(BACKBONES)}")
+        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["config"].items()}
+        values = [n for v in fields.values() for n in (v if isinstance(v, tuple) else (v,))]
+        largest = max(n for n in values if isinstance(n, int))
+        if largest > max([len(state), *(n for tensor in state.values() for n in tensor.shape)]):
+            # before a network of that size is built
+            raise ValueError(f"{largest} blocks or channels, more than the file's tensors have")
+        return backbone_for(ARCHITECTURES[facts["architecture"]](**fields), name)
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: no layout can be read from its metadata: {error}") from error
 
 
 def _fill(path: Path, backbone: Backbone, state: Mapping[str, Tensor]) -> Checkpoint:
-    module = backbone.build()
-    expected = {n: tuple(p.shape) for n, p in module.named_parameters()}
+    try:
+        with torch.device("meta"):
+            expected = {n: tuple(p.shape) for n, p in backbone.build().named_parameters()}
+    except (RuntimeError, TypeError, ValueError) as error:  # from torch, for sizes that no layer can have
+        raise CheckpointError(f"{path}: no network can be built of {backbone.config}: {error}") from error
     found = {n: tuple(t.shape) for n, t in state.items()}
     if found != expected:
         wrong = sorted(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
         name = wrong[0]
         raise CheckpointError(
-            f"{path}: {len(wrong)} parameters don't fit {backbone.name}, first {name!r}: "
+            f"{path}: {len(wrong)} parameters don't fit {backbone.config}, first {name!r}: "
             f"got {found.get(name, 'nothing')}, expected {expected.get(name, 'nothing')}"
         )
+    state = {name: tensor.float() for name, tensor in state.items()}
     if bad := [n for n, t in state.items() if not torch.isfinite(t).all()]:
         raise CheckpointError(f"{path}: {bad[0]!r} holds numbers that are not finite: the file is damaged")
-    module.load_state_dict({n: t.float() for n, t in state.items()}, strict=True)
+    module = backbone.build()
+    module.load_state_dict(state, strict=True)
     return Checkpoint(backbone, module.eval(), weights_sha256(arrays(module)))

@@ -3,13 +3,16 @@
 import json
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from colora.devices.errors import CheckpointError, UnknownName
+from colora.runtime.manifest import Tile
 from colora.runtime.weights import write_tensors
-from colora.train.backbones import BACKBONES
+from colora.train.backbones import BACKBONES, Backbone
 from colora.train.checkpoint import arrays, load_backbone, save_backbone
+from colora.train.nafnet import NAFNetConfig
 from torch import nn
 
 
@@ -65,7 +68,7 @@ def test_pickle_with_anything_but_weights_is_refused_and_never_run(
 
 def test_pth_of_another_layout_is_refused(tmp_path: Path) -> None:
     torch.save({"params": {"a": torch.zeros(3)}}, tmp_path / "other.pth")
-    with pytest.raises(CheckpointError, match="1 tensors fill none of the layouts nafnet-small"):
+    with pytest.raises(CheckpointError, match="1 tensors, first 'a': looks like none of nafnet, restormer"):
         load_backbone(str(tmp_path / "other.pth"))
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(CheckpointError, match="expected a dictionary of tensors"):
@@ -98,6 +101,43 @@ def test_missing_misshaped_and_infinite_parameters_are_named(tmp_path: Path) -> 
     tensors["intro.bias"][3] = float("nan")
     write_tensors(path, tensors, about)
     with pytest.raises(CheckpointError, match=r"'intro\.bias' holds numbers that are not finite"):
+        load_backbone(str(path))
+
+
+def test_layout_comes_from_the_file_or_where_it_has_none_from_the_name(tmp_path: Path) -> None:
+    path = tmp_path / "b.safetensors"
+    own = Backbone("my-own", NAFNetConfig(4, (1, 2), 1, (1, 1)), Tile(512, 32, 1024))
+    save_backbone(path, own.build(), own, {})
+    assert load_backbone(str(path)).backbone == own
+    named = {"format": 1, "kind": "backbone", "backbone": "nafnet-tiny"}
+    write_tensors(path, arrays(network()), {"colora": json.dumps(named)})
+    assert load_backbone(str(path)).backbone is BACKBONES["nafnet-tiny"]
+    write_tensors(path, arrays(network()), {"colora": json.dumps(named | {"backbone": "nafnet-huge"})})
+    with pytest.raises(CheckpointError, match="made for the unknown backbone 'nafnet-huge'; known: nafnet-s"):
+        load_backbone(str(path))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"config": {"widths": 8}}, "no layout can be read from its metadata: .*'widths'"),
+        ({"config": 5}, "no layout can be read from its metadata"),
+        ({"config": {"width": -8}}, "no network can be built of"),
+        ({"config": {"middle_blocks": 10**9}}, "1000000000 blocks or channels, more than the file's tensors"),
+        ({"config": {"middle_blocks": 2}}, r"'middle_blks\.1\.beta': got nothing, expected \(1, 32, 1, 1\)"),
+        ({"architecture": "unet"}, "no layout can be read from its metadata: 'unet'"),
+    ],
+)
+def test_layout_that_the_weights_do_not_have_is_refused(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    config = {"width": 8, "enc_blocks": [1, 1], "middle_blocks": 1, "dec_blocks": [1, 1]}
+    if isinstance(change.get("config"), dict):
+        change = change | {"config": config | change["config"]}
+    facts = {"format": 1, "kind": "backbone", "backbone": "b", "architecture": "nafnet", "config": config}
+    path = tmp_path / "b.safetensors"
+    write_tensors(path, arrays(network()), {"colora": json.dumps(facts | change)})
+    with pytest.raises(CheckpointError, match=message):
         load_backbone(str(path))
 
 
