@@ -8,7 +8,7 @@ import click
 import numpy as np
 from colora.devices.errors import ImageError, missing_extra
 from colora.runtime.default import find_bundle
-from colora.runtime.image import SUFFIXES, read_image, write_image
+from colora.runtime.image import SUFFIXES, WHITE, read_image, write_image
 from colora.runtime.session import Session, load
 from colora.runtime.weights import Array
 
@@ -117,8 +117,8 @@ def restore_files(
 
 
 def sheet(before: Array, after: Array) -> Array:
-    """Two H×W×3 uint8 pictures side by side, with a white gap between."""
-    gap = np.full((len(before), GAP, 3), 255, np.uint8)
+    """Two H×W×3 pictures of one dtype side by side, with a white gap between."""
+    gap = np.full((len(before), GAP, 3), WHITE[before.dtype.name], before.dtype)
     return np.concatenate([before, gap, after], axis=1)
 
 

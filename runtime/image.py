@@ -1,17 +1,17 @@
-"""Pictures in and out: H×W×3 RGB, uint8 or float32 in [0, 1].
+"""Pictures in and out: H×W×3 RGB, uint8, uint16, or float16 or float32 in [0, 1].
 
 Whatever can't be turned into that without guessing is refused with a reason. Pillow is needed for files
 only.
 """
 
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from colora.devices.errors import ImageError, missing_extra
 from colora.runtime.atomic import atomic_file
+from colora.runtime.image16 import SUFFIXES_16, decode16, deep_mode, write16
 from colora.runtime.weights import Array
 
 if TYPE_CHECKING:
@@ -21,14 +21,16 @@ MAX_PIXELS = 80_000_000
 """Larger files are refused before they are decoded; Pillow itself warns from 89 million."""
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 """What the commands take from a folder and can write."""
+WHITE = {"uint8": 255, "uint16": 65535, "float16": 1, "float32": 1}
+"""dtype → its white; black is 0."""
 
 
 def as_image(image: Any) -> Array:
-    """H×W×3 RGB uint8 or float32 in [0, 1] of an array, a path or a `PIL.Image`.
+    """H×W×3 RGB of an array, a path or a `PIL.Image`.
 
-    Arrays: H×W and H×W×1 are grey and repeated; a fourth channel is dropped if it is opaque everywhere.
-    The result may share memory with an array given. Files and Pillow images come as uint8, EXIF
-    orientation applied.
+    Arrays: uint8, uint16, or float16 or float32 in [0, 1], and come as such; H×W and H×W×1 are grey and
+    repeated; a fourth channel is dropped if it is opaque everywhere. The result may share memory with an
+    array given. Files and Pillow images: see `read_image`.
     Raises: ImageError saying what was got and what to do; MissingExtra for a path where Pillow is not
     installed.
     """
@@ -37,13 +39,14 @@ def as_image(image: Any) -> Array:
     if isinstance(image, np.ndarray):
         return _check(image, "image")
     if type(image).__module__.startswith("PIL."):
-        return _from_pillow(image, "image")
+        return _from_pillow(image, None)
     raise ImageError(f"image is {type(image).__name__}; expected an array, a path or a PIL.Image")
 
 
 def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Array:
-    """H×W×3 RGB uint8 of a file; of an animation the first frame.
+    """H×W×3 RGB of a file, uint8, or uint16 where it has 16 bits a channel; of an animation the first frame.
 
+    EXIF orientation is applied. 16-bit colour needs OpenCV.
     max_pixels: larger pictures are refused before they are decoded.
     Raises: ImageError naming the file and the reason; MissingExtra.
     """
@@ -59,7 +62,7 @@ def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Ar
                 raise ImageError(
                     f"{path} has {opened.width}×{opened.height} pixels, more than {max_pixels}: cut it first"
                 )
-            return _from_pillow(opened, str(path))
+            return _from_pillow(opened, path)
     except (ImageError, MemoryError):
         raise
     except Exception as e:  # decoders raise whatever a broken file leads them to
@@ -67,9 +70,10 @@ def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Ar
 
 
 def write_image(path: str | os.PathLike[str], image: Array) -> None:
-    """Write H×W×3 RGB, uint8 or float32 in [0, 1] (rounded), whole or not at all; the suffix says the format.
+    """Write an H×W×3 RGB array as of `as_image`, whole or not at all; the suffix says the format.
 
-    JPEG and WebP are written at quality 95.
+    uint16 is kept in PNG and TIFF (colour needs OpenCV); all else is written in 8 bits, rounded. JPEG and
+    WebP are written at quality 95.
     Raises: ImageError naming the file and the reason; MissingExtra.
     """
     try:
@@ -80,8 +84,12 @@ def write_image(path: str | os.PathLike[str], image: Array) -> None:
     kind = Image.registered_extensions().get(path.suffix.lower())
     if path.suffix.lower() not in SUFFIXES or kind is None:
         raise ImageError(f"{path}: can't write {path.suffix!r}; expected one of {', '.join(SUFFIXES)}")
-    levels = to_dtype(_check(image, "image"), np.uint8)
+    image = _check(image, "image")
     try:
+        if image.dtype == np.uint16 and path.suffix.lower() in SUFFIXES_16:
+            write16(path, image)
+            return
+        levels = to_dtype(image, np.uint8)
         with atomic_file(path) as partial:
             Image.fromarray(levels).save(partial, format=kind, quality=95)
     except OSError as e:
@@ -89,11 +97,13 @@ def write_image(path: str | os.PathLike[str], image: Array) -> None:
 
 
 def to_dtype(image: Array, dtype: Any) -> Array:
-    """Image as uint8 (clipped, rounded half to even) or float32 (clipped)."""
-    if image.dtype == dtype == np.uint8:
+    """Image in another dtype of WHITE: clipped, and rounded half to even where that has levels."""
+    wanted = np.dtype(dtype)
+    if image.dtype == wanted and wanted.kind == "u":
         return image
-    unit = image.astype(np.float32) / np.float32(255) if image.dtype == np.uint8 else np.clip(image, 0, 1)
-    return np.rint(unit * 255).astype(np.uint8) if dtype == np.uint8 else unit.astype(np.float32)
+    unit = image.astype(np.float32)
+    unit = unit / np.float32(WHITE[image.dtype.name]) if image.dtype.kind == "u" else np.clip(unit, 0, 1)
+    return (np.rint(unit * WHITE[wanted.name]) if wanted.kind == "u" else unit).astype(wanted)
 
 
 def _check(image: Array, name: str) -> Array:
@@ -103,33 +113,32 @@ def _check(image: Array, name: str) -> Array:
         raise ImageError(f"{name} has shape {image.shape}; expected H×W×3 (RGB) or H×W (grey)")
     if image.size == 0:
         raise ImageError(f"{name} of shape {image.shape} has no pixels")
-    if image.dtype == np.uint16:
-        raise ImageError(f"{name} has 16 bits: pass (image / 65535).astype(np.float32), or 8 bits")
-    if image.dtype not in (np.uint8, np.float32):
-        raise ImageError(f"{name} is {image.dtype}; expected uint8, or float32 in [0, 1]: use astype")
-    if image.dtype == np.float32:
+    white = WHITE.get(image.dtype.name)
+    if white is None or not image.dtype.isnative:
+        raise ImageError(
+            f"{name} is {image.dtype}; expected uint8, uint16, or float16 or float32 in [0, 1]: use astype"
+        )
+    if white == 1:
         low, high = float(image.min()), float(image.max())
         if not np.isfinite([low, high]).all():
-            raise ImageError(f"{name} holds NaN or infinite values; expected float32 in [0, 1]")
+            raise ImageError(f"{name} holds NaN or infinite values; expected {image.dtype} in [0, 1]")
         if low < 0 or high > 1:
             raise ImageError(
-                f"{name} spans [{low:g}, {high:g}]; expected float32 in [0, 1]: divide or clip it"
+                f"{name} spans [{low:g}, {high:g}]; expected {image.dtype} in [0, 1]: divide or clip it"
             )
     if image.shape[2] == 4:
-        if (image[:, :, 3] < (255 if image.dtype == np.uint8 else 1)).any():
+        if (image[:, :, 3] < white).any():
             raise ImageError(f"{name} has a transparent alpha channel: lay it on a background, or drop it")
         image = image[:, :, :3]
     return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
 
 
-def _from_pillow(picture: "Image.Image", name: str) -> Array:
+def _from_pillow(picture: "Image.Image", path: str | os.PathLike[str] | None) -> Array:
     from PIL import ImageOps
 
-    stored = " ".join(str(tile[3]) for tile in getattr(picture, "tile", ()))
-    deep = re.search(r"\b(RGB[AX]?|LA?|CMYK);16", stored)  # Pillow would decode these to 8 bits without a word
-    if picture.mode in ("I", "F") or picture.mode.startswith("I;") or deep:
-        mode = deep[0] if deep else picture.mode
-        raise ImageError(f"{name} has 16 or 32 bits a channel (mode {mode}): convert it to 8 bits")
+    name = str(path or "image")
+    if deep_mode(picture):
+        return _check(decode16(picture, path), name)
     upright = ImageOps.exif_transpose(picture)
     if upright.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in upright.info:
         return _check(np.asarray(upright.convert("RGBA")), name)

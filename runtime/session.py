@@ -2,18 +2,19 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from threading import RLock
 from types import TracebackType
 from typing import Any
 
-from colora.devices.errors import BackendError, unknown
+from colora.devices.errors import BackendError, ImageError, unknown
 from colora.runtime import tiles
 from colora.runtime.backend import BackendFacts, backend_class
 from colora.runtime.bundle import Bundle, open_bundle
 from colora.runtime.image import as_image
+from colora.runtime.mixture import task_strengths
 from colora.runtime.switch import POLICIES, Switcher
 from colora.runtime.weights import Array
 
@@ -103,9 +104,10 @@ class Session:
         return self._switcher.adapters.tasks
 
     def restore(self, image: Any, task: str | Mapping[str, float] = "", strength: float = 1.0) -> Array:
-        """Restored picture, H×W×3 RGB: uint8, or float32 in [0, 1] where the input is a float32 array.
+        """Restored picture, H×W×3 RGB of the dtype of the picture given; RGB for grey ones too.
 
-        image: array H×W×3 RGB uint8 or float32 in [0, 1], path, or `PIL.Image`; see `as_image`.
+        image: array H×W×3 RGB (uint8, uint16, float16 or float32 in [0, 1]), path, or `PIL.Image`; see
+        `as_image`.
         task: a name, or a mixture `{name: strength}`. Empty: the backbone alone, or the one merged task. A
         file copied
             into `tasks/` is used from the next call (runtime/resident.py).
@@ -129,6 +131,40 @@ class Session:
                 run_ms=(done - switched) * 1e3,
             )
         return result
+
+    def restore_batch(
+        self, images: Sequence[Any], tasks: Sequence[str | Mapping[str, float]], strength: float = 1.0
+    ) -> list[Array]:
+        """Restored pictures in the order given: `restore(images[i], tasks[i], strength)`, bit for bit.
+
+        Pictures of one task are run one after another, those whose weights are at hand first, so there is
+        at most one switch a task. Other threads may come in between, which costs a switch. All pictures
+        are read first.
+        Raises: ImageError naming the picture's number, before anything is run; else as `restore`.
+        """
+        if len(images) != len(tasks):
+            raise ImageError(
+                f"{len(images)} pictures and {len(tasks)} tasks; expected a task for each picture"
+            )
+        pictures = []
+        for i, image in enumerate(images):
+            try:
+                pictures.append(as_image(image))
+            except ImageError as e:
+                raise ImageError(f"picture {i} of the batch: {e}") from e
+        groups: dict[tuple[tuple[str, float], ...], list[int]] = {}
+        for i, task in enumerate(tasks):
+            parts = task_strengths(task or self.bundle.manifest.task, strength).items()
+            groups.setdefault(tuple((name, value) for name, value in parts if value != 0), []).append(i)
+        for name in {name for mixture in groups for name, _ in mixture} - {*self.tasks}:
+            raise unknown("task", name, self.tasks)
+        with self._lock:
+            at_hand = self._switcher.at_hand()
+        results: dict[int, Array] = {}
+        for mixture in sorted(groups, key=lambda mixture: mixture not in at_hand):
+            for i in groups[mixture]:
+                results[i] = self.restore(pictures[i], tasks[i], strength)
+        return [results[i] for i in range(len(pictures))]
 
     def verify(self) -> Mapping[str, str]:
         """Read, verify and prove every task now rather than at its first use, and keep them in memory.

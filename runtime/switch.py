@@ -33,6 +33,8 @@ POLICIES = ("auto", "refit", "merged")
 
 Open = Callable[[Path, ImageConvention, Mapping[str, Array], bool], Backend]
 """`Backend.open` with the number of threads filled in."""
+Key = tuple[tuple[str, str, float], ...]
+"""Task, content hash and strength of a mixture's parts."""
 
 
 class Switcher:
@@ -58,7 +60,7 @@ class Switcher:
         self._proven: set[str] = set()  # content hashes of adapters that passed their golden check
         self._graph: Backend | None = None  # refit: the one graph, and the mixture it holds
         self._held: Mixture | None = ()  # None: unknown, after a switch that failed half-way
-        self._graphs: OrderedDict[object, Backend] = OrderedDict()  # merged: least recently used first
+        self._graphs: OrderedDict[Key, Backend] = OrderedDict()  # merged: least recently used first
         self._closed = False
         manifest = bundle.manifest
         if manifest.kind == "merged" and policy == "refit":
@@ -97,6 +99,11 @@ class Switcher:
         for part in mixture:
             self._prove(part.adapter)
         return _finite(self._enter(mixture))
+
+    def at_hand(self) -> set[tuple[tuple[str, float], ...]]:
+        """Mixtures, each as task and strength sorted by task, that can run without a switch or a new graph."""
+        held = [] if self._graph is None or self._held is None else [_key(self._held)]
+        return {tuple((task, value) for task, _, value in key) for key in held or self._graphs}
 
     def verify(self) -> Mapping[str, str]:
         """Read and prove every task there is; returns task → reason of those refused.
@@ -206,8 +213,8 @@ class Switcher:
         return BackendError(f"the session of {self.bundle.path} is closed: load it again")
 
 
-def _key(mixture: Mixture) -> tuple[tuple[str, float], ...]:
-    return tuple((part.adapter.content_sha256, part.strength) for part in mixture)
+def _key(mixture: Mixture) -> Key:
+    return tuple((part.adapter.task, part.adapter.content_sha256, part.strength) for part in mixture)
 
 
 def _finite(graph: Backend) -> Callable[[Array], Array]:

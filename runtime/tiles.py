@@ -17,7 +17,7 @@ Run = Callable[[Array], Array]
 
 
 def apply(image: Array, run: Run, shapes: Shapes, pad: Pad, tile: Tile) -> Array:
-    """Run a network over H×W×3 RGB, uint8 or float32 in [0, 1]; same shape and dtype out, clipped."""
+    """Run a network over H×W×3 RGB of a dtype of WHITE; same shape and dtype out, clipped."""
     height, width = image.shape[:2]
     if max(height, width) <= tile.when_above:
         return to_dtype(_run_padded(image, run, shapes, pad), image.dtype)

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 from colora.devices.errors import ImageError
-from colora.runtime.image import as_image, read_image, to_dtype, write_image
+from colora.runtime.image import WHITE, as_image, read_image, to_dtype, write_image
 
 Image = pytest.importorskip("PIL.Image")
 
+GREY = (np.arange(20, dtype=np.uint16) * 3277).reshape(5, 4)
 RGB = np.arange(5 * 4 * 3, dtype=np.uint8).reshape(5, 4, 3)
 
 
@@ -40,13 +41,16 @@ def test_grey_is_repeated_and_opaque_alpha_dropped() -> None:
         (np.zeros((4, 4, 2), np.uint8), r"shape \(4, 4, 2\); expected H×W×3"),
         (np.zeros((1, 4, 4, 3), np.uint8), r"shape \(1, 4, 4, 3\); expected H×W×3"),
         (np.zeros((0, 4, 3), np.uint8), r"shape \(0, 4, 3\) has no pixels"),
-        (np.zeros((4, 4, 3), np.uint16), r"has 16 bits: pass \(image / 65535\)"),
-        (np.zeros((4, 4, 3)), r"is float64; expected uint8, or float32"),
+        (np.zeros((4, 4, 3)), r"is float64; expected uint8, uint16, or float16 or float32 in \[0, 1\]"),
+        (np.zeros((4, 4, 3), np.int16), r"is int16; expected uint8, uint16"),
+        (np.zeros((4, 4, 3), ">u2"), r"is >u2; expected uint8, uint16"),
+        (np.full((4, 4, 3), 2, np.float16), r"spans \[2, 2\]; expected float16 in \[0, 1\]"),
+        (np.full((4, 4, 4), 65534, np.uint16), "has a transparent alpha channel"),
         (np.full((4, 4, 3), np.nan, np.float32), "holds NaN or infinite values"),
         (np.full((4, 4, 3), 200, np.float32), r"spans \[200, 200\]; expected float32 in \[0, 1\]: divide"),
         (np.zeros((4, 4, 4), np.uint8), "has a transparent alpha channel"),
         ([[1, 2]], "image is list; expected an array, a path or a PIL.Image"),
-        (Image.new("I;16", (4, 4)), r"has 16 or 32 bits a channel \(mode I;16\)"),
+        (Image.new("I", (4, 4)), r"has 16 or 32 bits a channel \(mode I\)"),
         (Image.new("RGBA", (4, 4), (1, 2, 3, 4)), "has a transparent alpha channel"),
     ],
 )
@@ -88,9 +92,10 @@ def saved(picture: Any, **options: Any) -> bytes:
         (lambda: png_claiming(9000, 9000), "has 9000×9000 pixels, more than 80000000"),
         (lambda: png_claiming(9700, 9700), "9700|exceeds limit"),
         (lambda: png_claiming(60000, 60000), "exceeds limit"),
-        (lambda: saved(Image.new("I;16", (4, 4)), format="PNG"), "16 or 32 bits a channel"),
-        (lambda: png_claiming(4, 4, 16, 2, bytes(4 * 25)), r"16 or 32 bits a channel \(mode RGB;16\)"),
-        (lambda: png_claiming(4, 4, 16, 6, bytes(4 * 33)), r"16 or 32 bits a channel \(mode RGBA;16\)"),
+        (lambda: png_claiming(4, 4, 16, 4, bytes(4 * 17)), r"16 or 32 bits a channel \(mode LA;16B\)"),
+        (lambda: saved(Image.new("I", (4, 4)), format="TIFF"), r"16 or 32 bits a channel \(mode I\)"),
+        (lambda: saved(Image.fromarray(GREY), format="TIFF", tiffinfo={262: 0}), "stores white as 0"),
+        (lambda: saved(Image.fromarray(GREY), format="PNG")[:-40], "can't be read as a picture"),
     ],
 )
 def test_bad_files_are_refused_by_name(make: Callable[[], bytes], message: str, tmp_path: Path) -> None:
@@ -120,6 +125,86 @@ def test_a_suffix_nobody_writes_is_refused(tmp_path: Path) -> None:
             write_image(tmp_path / name, RGB)
     with pytest.raises(ImageError, match="was not written"):
         write_image(tmp_path / "no" / "a.png", RGB)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_16_bit_grey_files(suffix: str, tmp_path: Path) -> None:
+    Image.fromarray(GREY).save(tmp_path / f"a{suffix}")
+    got = read_image(tmp_path / f"a{suffix}")
+    assert got.dtype == np.uint16
+    assert np.array_equal(got, np.stack([GREY] * 3, axis=2))
+    assert np.array_equal(as_image(Image.fromarray(GREY)), got)
+    write_image(tmp_path / f"b{suffix.upper()}", got)
+    with Image.open(tmp_path / f"b{suffix.upper()}") as written:
+        assert np.array_equal(np.asarray(written), GREY)
+
+
+def test_16_bit_grey_is_turned_as_exif_says(tmp_path: Path) -> None:
+    turned = Image.fromarray(GREY)
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "turned.png", exif=exif)
+    assert np.array_equal(read_image(tmp_path / "turned.png")[:, :, 0], np.rot90(GREY, -1))
+
+
+def deep_png(channels: int, alpha: int = 65535) -> tuple[np.ndarray, bytes]:
+    """H×W×C uint16 noise and its PNG, made by hand."""
+    levels = np.random.default_rng(0).integers(0, 65536, (5, 4, channels)).astype(">u2")
+    levels[:, :, 3:] = alpha
+    rows = b"".join(b"\0" + row.tobytes() for row in levels)
+    return levels, png_claiming(4, 5, 16, 2 if channels == 3 else 6, rows)
+
+
+def test_16_bit_colour_files(tmp_path: Path) -> None:
+    pytest.importorskip("cv2")
+    for channels in (3, 4):
+        levels, data = deep_png(channels)
+        (tmp_path / "a.png").write_bytes(data)
+        got = read_image(tmp_path / "a.png")
+        assert got.dtype == np.uint16
+        assert np.array_equal(got, levels[:, :, :3])
+        for name in ("b.png", "b.TIFF"):
+            write_image(tmp_path / name, got)
+            assert np.array_equal(read_image(tmp_path / name), got)
+            with Image.open(tmp_path / name) as written:  # Pillow keeps the upper 8 bits
+                assert np.array_equal(np.asarray(written.convert("RGB")), got >> 8)
+        write_image(tmp_path / "c.bmp", got)
+        assert np.array_equal(read_image(tmp_path / "c.bmp"), np.rint(got / 257).astype(np.uint8))
+    (tmp_path / "a.png").write_bytes(deep_png(4, 65534)[1])
+    with pytest.raises(ImageError, match=r"a\.png has a transparent alpha channel"):
+        read_image(tmp_path / "a.png")
+    (tmp_path / "a.png").write_bytes(deep_png(3)[1][:-30])
+    with pytest.raises(ImageError, match=r"a\.png can't be read as a picture"):
+        read_image(tmp_path / "a.png")
+
+
+def test_16_bit_colour_without_opencv_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "cv2", None)
+    levels, data = deep_png(3)
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(ImageError, match=r"\(mode RGB;16B?\): convert it to 8 bits, or pip install opencv"):
+        read_image(tmp_path / "a.png")
+    with pytest.raises(ImageError, match=r"b\.png: writing 16 bits a channel in colour needs OpenCV"):
+        write_image(tmp_path / "b.png", levels.astype(np.uint16))
+
+
+def test_grey_and_alpha_of_every_dtype() -> None:
+    for dtype, white in WHITE.items():
+        grey = np.array([[0, white], [white, 0]], dtype)
+        assert np.array_equal(as_image(grey), np.stack([grey] * 3, axis=2))
+        assert as_image(grey).dtype == dtype
+        opaque = np.stack([grey, grey, grey, np.full_like(grey, white)], axis=2)
+        assert np.array_equal(as_image(opaque), as_image(grey))
+
+
+def test_every_16_bit_level_survives_float_and_back() -> None:
+    levels = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    assert np.array_equal(to_dtype(to_dtype(levels, np.float32), np.uint16), levels)
+    assert np.array_equal(to_dtype(levels, np.uint8), np.rint(levels / 257))
+    eight = np.arange(256, dtype=np.uint8)
+    assert np.array_equal(to_dtype(eight, np.uint16), eight.astype(np.uint16) * 257)
+    half = np.float16([0, 1 / 3, 1])
+    assert np.array_equal(to_dtype(to_dtype(half, np.float32), np.float16), half)
 
 
 def test_every_level_survives_float_and_back() -> None:
