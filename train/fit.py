@@ -8,10 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from colora.devices.errors import CheckpointError
-from colora.runtime.weights import Array, read_tensors, write_tensors
+from colora.devices.errors import unknown
+from colora.train.distributed import from_first, mean_over_all, rank_and_world, wait_for_all
+from colora.train.losses import LOSSES, psnr_loss
+from colora.train.photos import Batches
+from colora.train.state import State
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,8 @@ class FitConfig:
 
     steps: int
     """optimizer steps"""
+    loss: str = "psnr"
+    """one of LOSSES"""
     lr: float = 1e-3
     """peak learning rate, reached after `warmup` steps, then cosine to `lr_min`"""
     lr_min: float = 1e-6
@@ -35,12 +41,16 @@ class FitConfig:
     """autocast the forward pass to bfloat16"""
     compile: bool = False
     """torch.compile the model"""
+    device: str = "cpu"
+    """of torch, e.g. "cuda"; everything was run on the CPU only so far"""
     threads: int | None = None
     """torch threads; None leaves torch's own choice"""
     save_every: int = 500
     """steps between resumable states"""
     validate_every: int = 1000
     """steps between validations; the last step always validates"""
+    patience: int | None = None
+    """validations in a row without a new best after which it stops early; None: never"""
 
     def rate(self, step: int) -> float:
         """Learning rate of `step`, counted from 0."""
@@ -63,52 +73,58 @@ class Progress:
     validation_db: float | None
 
 
-def psnr_loss(output: Tensor, target: Tensor) -> Tensor:
-    """Negative PSNR in dB for a peak of 1, mean over images (NAFNet's PSNRLoss): (N, 3, H, W) twice → scalar."""
-    mse = (output - target).square().mean(dim=(1, 2, 3))
-    return 10 / math.log(10) * torch.log(mse + 1e-8).mean()
-
-
 def fit(
     model: nn.Module,
-    batches: Dataset[tuple[Tensor, Tensor]],
+    batches: Batches,
     config: FitConfig,
     folder: Path,
     validate: Callable[[nn.Module], float] | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> None:
-    """Trains `model` in place; at the end its trainable parameters hold their moving average.
+    """Trains `model` in place; at the end its trainable parameters hold their moving average, on the CPU.
 
-    `batches[step]` gives (degraded, clean), (N, 3, H, W) float32. `folder` receives `state.safetensors` (written
-    atomically every `save_every` steps) and `curve.jsonl`. If a state is there, training goes on from it, and ends
-    bit-equal to a run that was never stopped (fp32, same threads): batches depend on the step alone.
-    Raises CheckpointError where the state in `folder` comes from another configuration or model, and
-    FloatingPointError where the loss is no longer finite.
+    `folder` receives `state.safetensors` (written atomically every `save_every` steps) and `curve.jsonl`. If a state
+    is there, training goes on from it, and ends bit-equal to a run that was never stopped (fp32, same threads):
+    batches depend on the step alone. In a process group each process takes its share of every batch; the first one
+    writes, and all must see `folder`.
+    Raises CheckpointError where the state in `folder` comes from another configuration or model, UnknownName for a
+    loss that is not in LOSSES, and FloatingPointError where the loss is no longer finite.
     """
+    if config.loss not in LOSSES:
+        raise unknown("loss", config.loss, LOSSES)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    rank, world = rank_and_world()
+    device = torch.device(config.device)
+    model.to(device)
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     average = {name: p.detach().clone() for name, p in trained.items()}
     optimizer = torch.optim.AdamW(
         trained.values(), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True
     )
-    start = _resume(folder, config, trained, average, optimizer)
+    state = State(trained, average, optimizer)
+    state.resume(folder, _identity(config), config.steps)
+    wait_for_all()
     model.train()
-    forward = torch.compile(model) if config.compile else model
+    forward: nn.Module = DistributedDataParallel(model) if world > 1 else model
+    forward = torch.compile(forward) if config.compile else forward  # type: ignore[assignment]
     since, seen, curve = time.monotonic(), 0, folder / "curve.jsonl"
-    for step, (degraded, clean) in zip(
-        range(start, config.steps), _load(batches, start, config.steps), strict=True
-    ):
+    for step, (degraded, clean) in _load(batches.part(rank, world), state.step, config.steps):
+        if _gave_up(state, config):
+            break
         for group in optimizer.param_groups:
             group["lr"] = config.rate(step)
+        degraded, clean = degraded.to(device, non_blocking=True), clean.to(device, non_blocking=True)
         if config.compile:  # inductor's convolutions are faster so
             degraded = degraded.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
-            output = forward(degraded)
-        loss = psnr_loss(output.float(), clean)
-        if not math.isfinite(value := loss.item()):
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
+            output = forward(degraded).float()
+        loss = LOSSES[config.loss](output, clean)
+        value = mean_over_all(loss.item())
+        if not math.isfinite(value):
             raise FloatingPointError(
-                f"loss is {value} at step {step}: lower the learning rate (got {config.lr})"
+                f"loss is {value} at step {step}: lower the learning rate (got {config.lr}) and start again; "
+                f"{folder / 'state.safetensors'} holds what was saved last"
             )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -117,26 +133,38 @@ def fit(
         decay = min(config.ema, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(average.values()), [p.detach() for p in trained.values()], 1 - decay)
 
-        seen += len(degraded)
-        last = step + 1 == config.steps
+        state.step = step + 1
+        seen += batches.batch
+        last = state.step == config.steps
         validation = None
-        if validate and (last or (step + 1) % config.validate_every == 0):
-            with swapped(trained, average):
-                validation = validate(model)
-            model.train()
-        if last or (step + 1) % config.save_every == 0:
-            _save(folder, config, step + 1, trained, average, optimizer)
-        speed = seen / (time.monotonic() - since)
-        left = (config.steps - step - 1) * len(degraded) / speed
-        progress = Progress(step + 1, config.steps, value, -value, speed, left, validation)
-        if validation is not None or last or (step + 1) % 50 == 0:
-            with curve.open("a") as file:
-                file.write(json.dumps(asdict(progress)) + "\n")
-        report(progress)
+        if validate and (last or state.step % config.validate_every == 0):
+            if rank == 0:
+                with swapped(trained, average):
+                    validation = validate(model)
+                model.train()
+            validation = from_first(validation)
+            state.judge(validation)
+        if last or state.step % config.save_every == 0 or _gave_up(state, config):
+            if rank == 0:
+                state.save(folder, _identity(config))
+            wait_for_all()
+        if rank == 0:
+            speed = seen / (time.monotonic() - since)
+            left = (config.steps - state.step) * batches.batch / speed
+            db = -value if config.loss == "psnr" else -psnr_loss(output.detach(), clean).item()
+            progress = Progress(state.step, config.steps, value, db, speed, left, validation)
+            if validation is not None or last or state.step % 50 == 0:
+                with curve.open("a") as file:
+                    file.write(json.dumps(asdict(progress)) + "\n")
+            report(progress)
     with torch.no_grad():
         for name, p in trained.items():
             p.copy_(average[name])
-    model.eval()
+    model.cpu().eval()
+
+
+def _gave_up(state: State, config: FitConfig) -> bool:
+    return config.patience is not None and state.stale >= config.patience
 
 
 class swapped:
@@ -158,76 +186,21 @@ class swapped:
         self._swap()
 
 
-def _load(batches: Dataset[tuple[Tensor, Tensor]], start: int, stop: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches start…stop-1 in order, made ahead of time by one worker process."""
+def _load(batches: Batches, start: int, stop: int) -> Iterator[tuple[int, tuple[Tensor, Tensor]]]:
+    """(step, batch) from `start` to `stop` - 1, made ahead of time by one worker process."""
     workers = min(1, stop - start)
-    return iter(
-        DataLoader(
-            batches,
-            batch_size=None,
-            sampler=range(start, stop),
-            num_workers=workers,
-            prefetch_factor=8 if workers else None,
-        )
+    loader = DataLoader(
+        batches,
+        batch_size=None,
+        sampler=range(start, stop),
+        num_workers=workers,
+        prefetch_factor=8 if workers else None,
     )
+    return zip(range(start, stop), loader, strict=True)
 
 
 def _identity(config: FitConfig) -> str:
-    """The settings that a resumed run must share. Not its threads, nor its length: a run may go on for more or fewer
+    """The settings that a resumed run must share. Not where it runs, nor its length: a run may go on for more or fewer
     steps than it was begun for (the learning rate then follows the new length from there)."""
-    return json.dumps(
-        {name: value for name, value in asdict(config).items() if name not in ("steps", "threads")}
-    )
-
-
-def _save(
-    folder: Path,
-    config: FitConfig,
-    step: int,
-    trained: dict[str, nn.Parameter],
-    average: dict[str, Tensor],
-    optimizer: torch.optim.Optimizer,
-) -> None:
-    tensors: dict[str, Array] = {}
-    for name, p in trained.items():
-        state = optimizer.state[p]
-        kinds = {"now": p.detach(), "average": average[name], "m": state["exp_avg"], "v": state["exp_avg_sq"]}
-        tensors |= {f"{kind}/{name}": tensor.contiguous().numpy() for kind, tensor in kinds.items()}
-    metadata = {"step": str(step), "config": _identity(config)}
-    write_tensors(folder / "state.safetensors", tensors, metadata)
-
-
-def _resume(
-    folder: Path,
-    config: FitConfig,
-    trained: dict[str, nn.Parameter],
-    average: dict[str, Tensor],
-    optimizer: torch.optim.Optimizer,
-) -> int:
-    path = folder / "state.safetensors"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        return 0
-    tensors, metadata = read_tensors(path)
-    if metadata.get("config") != _identity(config):
-        raise CheckpointError(
-            f"{path}: begun with other settings, {metadata.get('config')}; expected {_identity(config)}: "
-            "give another folder, or the same settings to go on"
-        )
-    if tensors.keys() != {f"{kind}/{name}" for kind in ("now", "average", "m", "v") for name in trained}:
-        raise CheckpointError(f"{path}: holds other parameters than this model trains: give another folder")
-    step = int(metadata["step"])
-    if step > config.steps:
-        raise CheckpointError(
-            f"{path}: has done {step} steps already, more than the {config.steps} asked for"
-        )
-    with torch.no_grad():
-        for name, p in trained.items():
-            p.copy_(torch.from_numpy(tensors[f"now/{name}"]))
-            average[name].copy_(torch.from_numpy(tensors[f"average/{name}"]))
-            optimizer.state[p] = {
-                "step": torch.tensor(float(step)),
-                "exp_avg": torch.from_numpy(tensors[f"m/{name}"].copy()),
-                "exp_avg_sq": torch.from_numpy(tensors[f"v/{name}"].copy()),
-            }
-    return step
+    free = ("steps", "threads", "device", "patience")
+    return json.dumps({name: value for name, value in asdict(config).items() if name not in free})

@@ -122,13 +122,30 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
     """`Batches[step]` → (degraded, clean), both (batch, 3, patch, patch) float32, the same whenever it is asked for.
 
     `draw` makes one (degraded, clean) patch from a generator; item i of step s uses the generator seeded [seed, s, i].
+    `items`: which items of each batch to make; None: all.
     """
 
-    def __init__(self, draw: Callable[[Generator], tuple[Image, Image]], batch: int, seed: int) -> None:
+    def __init__(
+        self,
+        draw: Callable[[Generator], tuple[Image, Image]],
+        batch: int,
+        seed: int,
+        items: Sequence[int] | None = None,
+    ) -> None:
         self.draw, self.batch, self.seed = draw, batch, seed
+        self.items = range(batch) if items is None else items
+
+    def part(self, rank: int, world: int) -> "Batches":
+        """The share of process `rank` of `world`: equally many items of every batch.
+
+        Raises ValueError where the batch can't be divided equally.
+        """
+        if self.batch % world:
+            raise ValueError(f"a batch of {self.batch} can't be shared by {world} processes: take a multiple")
+        return Batches(self.draw, self.batch, self.seed, range(rank, self.batch, world))
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
         cv2.setNumThreads(0)
-        patches = [self.draw(np.random.default_rng([self.seed, step, i])) for i in range(self.batch)]
+        patches = [self.draw(np.random.default_rng([self.seed, step, i])) for i in self.items]
         degraded, clean = zip(*patches, strict=True)
         return to_tensor(degraded), to_tensor(clean)

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from colora.devices.errors import CheckpointError
-from colora.train.fit import FitConfig, Progress, fit, psnr_loss
+from colora.devices.errors import CheckpointError, UnknownName
+from colora.train.fit import FitConfig, Progress, fit
+from colora.train.losses import LOSSES, psnr_loss
 from colora.train.nafnet import NAFNet, NAFNetConfig
 from colora.train.photos import Batches
 from numpy.random import Generator
@@ -127,6 +128,75 @@ def test_damaged_state_is_refused_by_name(tmp_path: Path) -> None:
         fit(network(), Batches(draw, 2, 7), CONFIG, tmp_path)
 
 
+IN_A_GROUP = f"""
+import importlib.util, json, sys
+from pathlib import Path
+from colora.train.distributed import process_group, rank_and_world
+spec = importlib.util.spec_from_file_location("test_fit", {__file__!r})
+test_fit = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(test_fit)
+with process_group("cpu") as device:
+    assert (device, rank_and_world()[1]) == ("cpu", 2)
+    test_fit.curve(Path(sys.argv[1]))
+"""
+
+
+def curve(folder: Path) -> None:
+    """Trains for 12 steps of 4 patches, and writes what was reported."""
+    told: list[Progress] = []
+    fit(network(), Batches(draw, 4, 7), CONFIG, folder, lambda model: 1.0, told.append)
+    if told:
+        (folder / "told.json").write_text(json.dumps([(p.loss, p.validation_db) for p in told]))
+
+
+def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(IN_A_GROUP)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*torchrun, tmp_path / "train.py", tmp_path / "two"], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    curve(tmp_path / "one")
+    one, two = (json.loads((tmp_path / n / "told.json").read_text()) for n in ("one", "two"))
+    assert [v for _, v in one] == [v for _, v in two] == [None] * 11 + [1.0]
+    losses = [[loss for loss, _ in told] for told in (one, two)]
+    assert losses[0][0] - losses[0][-1] > 0.05  # it moves, or the next line would say little
+    # the sum of gradients is taken in another order: 1e-7 a step, which 12 steps of Adam may raise to 1e-4 dB
+    assert np.allclose(*losses, rtol=0, atol=1e-3)
+
+
+def test_a_batch_is_shared_equally_or_not_at_all() -> None:
+    whole = Batches(draw, 4, 7)
+    parts = [whole.part(rank, 2)[3][0] for rank in (0, 1)]
+    assert torch.equal(torch.stack(parts, 1).flatten(0, 1), whole[3][0])
+    with pytest.raises(ValueError, match="a batch of 4 can't be shared by 3 processes"):
+        whole.part(0, 3)
+
+
+def test_stops_early_when_validation_no_longer_rises_also_after_a_resume(tmp_path: Path) -> None:
+    values = iter([1.0, 3.0, 2.0, 2.5, 9.0])
+    config, steps = replace(CONFIG, steps=50, save_every=1, validate_every=2, patience=2), []
+
+    def watch(progress: Progress) -> None:
+        steps.append(progress.step)
+        if progress.step == 6 and steps.count(6) == 1:
+            raise Killed
+
+    with pytest.raises(Killed):
+        fit(network(), Batches(draw, 2, 7), config, tmp_path, lambda model: next(values), watch)
+    for _ in range(2):  # once stopped, it stays so
+        fit(network(), Batches(draw, 2, 7), config, tmp_path, lambda model: next(values), watch)
+    assert steps == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_a_loss_that_is_not_finite_names_step_and_state(tmp_path: Path) -> None:
+    broken = Batches(lambda rng: (np.full((16, 16, 3), np.nan, np.float32),) * 2, 2, 7)
+    with pytest.raises(
+        FloatingPointError, match=r"loss is nan at step 0: lower the learning rate \(got 0\.003\).*state\.saf"
+    ):
+        fit(network(), broken, CONFIG, tmp_path)
+
+
 def test_batches_depend_on_seed_and_step_only() -> None:
     batches = Batches(draw, 2, 3)
     assert torch.equal(batches[4][0], Batches(draw, 2, 3)[4][0])
@@ -139,6 +209,18 @@ def test_psnr_loss_is_minus_psnr() -> None:
     assert psnr_loss(torch.full((2, 3, 4, 4), 0.1), torch.zeros(2, 3, 4, 4)).item() == pytest.approx(
         -20, abs=1e-4
     )
+
+
+def test_losses_of_a_known_difference() -> None:
+    target = torch.zeros(2, 3, 4, 4)
+    output = target + 0.1
+    values = {name: loss(output, target).item() for name, loss in LOSSES.items()}
+    assert values == pytest.approx({"psnr": -20, "l1": 0.1, "charbonnier": 0.1}, abs=1e-5)  # ε 1e-3 adds 5e-6
+
+
+def test_unknown_losses_leave_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match="unknown loss 'l2': did you mean l1"):
+        fit(network(), Batches(draw, 2, 7), replace(CONFIG, loss="l2"), tmp_path)
 
 
 def test_learning_rate_warms_up_and_falls_to_the_floor() -> None:

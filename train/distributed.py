@@ -1,0 +1,66 @@
+"""Several processes that train one model: started by `torchrun`, joined here, silent where there is only one."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import distributed
+
+
+@contextmanager
+def process_group(device: str) -> Iterator[str]:
+    """Joins the processes that torchrun started (its environment says so); yields the device of this one.
+
+    NCCL for CUDA, one GPU per process, Gloo for the CPU. Without torchrun it yields `device` and does nothing.
+    """
+    if not distributed.is_torchelastic_launched():
+        yield device
+        return
+    cuda = torch.device(device).type == "cuda"
+    if cuda:
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+        torch.cuda.set_device(device)
+    distributed.init_process_group("nccl" if cuda else "gloo")
+    try:
+        yield device
+    finally:
+        distributed.destroy_process_group()
+
+
+def rank_and_world() -> tuple[int, int]:
+    """(number of this process, how many there are); (0, 1) outside a process group."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
+
+
+def mean_over_all(value: float) -> float:
+    """Mean of the processes' values; with one process, its own."""
+    world = rank_and_world()[1]
+    if world == 1:
+        return value
+    total = torch.tensor(value, dtype=torch.float64, device=_device())
+    distributed.all_reduce(total)
+    return total.item() / world
+
+
+def from_first(value: float | None) -> float:
+    """The first process's value, in every process; only the first one's is looked at."""
+    rank, world = rank_and_world()
+    told = torch.tensor(value if rank == 0 else 0.0, dtype=torch.float64, device=_device())
+    if world > 1:
+        distributed.broadcast(told, src=0)
+    return told.item()
+
+
+def _device() -> str:
+    """Where the group's backend wants its tensors."""
+    nccl = distributed.is_available() and distributed.is_initialized() and distributed.get_backend() == "nccl"
+    return "cuda" if nccl else "cpu"
+
+
+def wait_for_all() -> None:
+    """Returns when every process of the group has come here."""
+    if rank_and_world()[1] > 1:
+        distributed.barrier()

@@ -1,0 +1,80 @@
+"""The resumable state of a training: one safetensors file, written atomically."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from colora.devices.errors import CheckpointError
+from colora.runtime.weights import Array, read_tensors, write_tensors
+from torch import Tensor, nn
+
+KINDS = ("now", "average", "m", "v")
+"""Per parameter: its value, its moving average, and AdamW's two moments."""
+
+
+@dataclass
+class State:
+    """What a training has reached. The tensors are the training's own: `resume` writes into them."""
+
+    trained: dict[str, nn.Parameter]
+    average: dict[str, Tensor]
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    """steps done"""
+    best_db: float = float("-inf")
+    """best validation so far"""
+    stale: int = 0
+    """validations since then"""
+
+    def judge(self, validation_db: float) -> None:
+        """Counts a validation."""
+        self.stale = 0 if validation_db > self.best_db else self.stale + 1
+        self.best_db = max(self.best_db, validation_db)
+
+    def save(self, folder: Path, identity: str) -> None:
+        """Writes `state.safetensors`; `identity` says what a run that goes on from it must share."""
+        tensors: dict[str, Array] = {}
+        for name, p in self.trained.items():
+            moments = self.optimizer.state[p]
+            values = (p.detach(), self.average[name], moments["exp_avg"], moments["exp_avg_sq"])
+            for kind, value in zip(KINDS, values, strict=True):
+                tensors[f"{kind}/{name}"] = value.cpu().contiguous().numpy()
+        facts = {"step": self.step, "best_db": self.best_db, "stale": self.stale, "config": identity}
+        write_tensors(
+            folder / "state.safetensors", tensors, {name: str(value) for name, value in facts.items()}
+        )
+
+    def resume(self, folder: Path, identity: str, steps: int) -> None:
+        """Takes over the state in `folder` if there is one; makes the folder if not.
+
+        Raises CheckpointError where it is damaged, of other settings or parameters, or beyond `steps`.
+        """
+        path = folder / "state.safetensors"
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            return
+        tensors, metadata = read_tensors(path)
+        if metadata.get("config") != identity:
+            raise CheckpointError(
+                f"{path}: begun with other settings, {metadata.get('config')}; expected {identity}: "
+                "give another folder, or the same settings to go on"
+            )
+        if tensors.keys() != {f"{kind}/{name}" for kind in KINDS for name in self.trained}:
+            raise CheckpointError(
+                f"{path}: holds other parameters than this model trains: give another folder"
+            )
+        step = int(metadata["step"])
+        if step > steps:
+            raise CheckpointError(f"{path}: has done {step} steps already, more than the {steps} asked for")
+        self.step = step
+        self.best_db, self.stale = float(metadata["best_db"]), int(metadata["stale"])
+        with torch.no_grad():
+            for name, p in self.trained.items():
+                now, average, m, v = (torch.from_numpy(tensors[f"{kind}/{name}"]) for kind in KINDS)
+                p.copy_(now)
+                self.average[name].copy_(average)
+                self.optimizer.state[p] = {
+                    "step": torch.tensor(float(step), device=p.device),
+                    "exp_avg": m.to(p.device, copy=True),
+                    "exp_avg_sq": v.to(p.device, copy=True),
+                }
