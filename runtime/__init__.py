@@ -12,7 +12,8 @@ from colora.devices.errors import (
 )
 from colora.runtime.bundle import add_task, open_bundle
 from colora.runtime.default import restore
-from colora.runtime.session import Session, SessionFacts, Timings, load
+from colora.runtime.metrics import Metrics, Timings, prometheus_text
+from colora.runtime.session import Session, SessionFacts, load
 
 __all__ = [
     "BackendError",
@@ -20,6 +21,7 @@ __all__ = [
     "CheckpointError",
     "ColoraError",
     "ImageError",
+    "Metrics",
     "MissingExtra",
     "ParityError",
     "Session",
@@ -29,5 +31,6 @@ __all__ = [
     "add_task",
     "load",
     "open_bundle",
+    "prometheus_text",
     "restore",
 ]

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from threading import RLock
 from types import TracebackType
@@ -14,6 +14,7 @@ from colora.runtime import tiles
 from colora.runtime.backend import BackendFacts, backend_class
 from colora.runtime.bundle import Bundle, open_bundle
 from colora.runtime.image import as_image
+from colora.runtime.metrics import Metrics, Timings
 from colora.runtime.mixture import task_strengths
 from colora.runtime.switch import POLICIES, Switcher
 from colora.runtime.weights import Array
@@ -28,18 +29,6 @@ more.
 
 
 @dataclass(frozen=True)
-class Timings:
-    """The last call of a session, wall-clock."""
-
-    prepare_ms: float
-    """Reading and checking the picture, and waiting for other threads."""
-    switch_ms: float
-    """Changing weights; the first use of a task includes its golden check."""
-    run_ms: float
-    """Padding, network, blending, rounding."""
-
-
-@dataclass(frozen=True)
 class SessionFacts:
     """What a session is."""
 
@@ -50,9 +39,11 @@ class SessionFacts:
     precision: str
     policy: str
     """`refit` or `merged`: how weights change."""
-    fallback: str
-    """Why policy `auto` did not take refit; empty where it did."""
+    why: str
+    """Why this policy."""
     tasks: tuple[str, ...]
+    refused: Mapping[str, str]
+    """Task → why its file, as last seen, is refused."""
     switchable_tensors: int
     backend: BackendFacts
 
@@ -96,6 +87,7 @@ class Session:
         self.timings: Timings | None = None
         """Of the last call that succeeded."""
         self._switcher = switcher
+        self._metrics = Metrics()
         self._lock = RLock()
 
     @property
@@ -116,21 +108,12 @@ class Session:
         damaged task;
             ParityError if a task fails its golden check; BackendError.
         """
-        begin = time.perf_counter()
-        picture = as_image(image)
-        manifest = self.bundle.manifest
-        with self._lock:
-            prepared = time.perf_counter()
-            network = self._switcher.switch(task, strength)
-            switched = time.perf_counter()
-            result = tiles.apply(picture, network, manifest.shapes, manifest.pad, manifest.tile)
-            done = time.perf_counter()
-            self.timings = Timings(
-                prepare_ms=(prepared - begin) * 1e3,
-                switch_ms=(switched - prepared) * 1e3,
-                run_ms=(done - switched) * 1e3,
-            )
-        return result
+        try:
+            return self._restore(image, task, strength)
+        except Exception:
+            with self._lock:
+                self._metrics = replace(self._metrics, failures=self._metrics.failures + 1)
+            raise
 
     def restore_batch(
         self, images: Sequence[Any], tasks: Sequence[str | Mapping[str, float]], strength: float = 1.0
@@ -187,16 +170,47 @@ class Session:
                 target=manifest.target,
                 precision=manifest.precision,
                 policy=self._switcher.policy,
-                fallback=self._switcher.fallback,
+                why=self._switcher.why,
                 tasks=self.tasks,
+                refused=self._switcher.adapters.refused,
                 switchable_tensors=len(manifest.program),
                 backend=self._switcher.describe(),
+            )
+
+    def metrics(self) -> Metrics:
+        """What the session has done so far; also when closed. `prometheus_text` makes a scrape of it."""
+        with self._lock:
+            adapters = self._switcher.adapters
+            return replace(
+                self._metrics,
+                switches=self._switcher.switches,
+                swapped_adapters=adapters.swaps,
+                refused_adapters=len(adapters.refused),
+                resident_bytes=adapters.size_bytes,
             )
 
     def close(self) -> None:
         """Free graphs and weights. Harmless when repeated; other calls raise BackendError afterwards."""
         with self._lock:
             self._switcher.close()
+
+    def _restore(self, image: Any, task: str | Mapping[str, float], strength: float) -> Array:
+        begin = time.perf_counter()
+        picture = as_image(image)
+        manifest = self.bundle.manifest
+        with self._lock:
+            prepared = time.perf_counter()
+            network = self._switcher.switch(task, strength)
+            switched = time.perf_counter()
+            result = tiles.apply(picture, network, manifest.shapes, manifest.pad, manifest.tile)
+            done = time.perf_counter()
+            self.timings = Timings(
+                prepare_ms=(prepared - begin) * 1e3,
+                switch_ms=(switched - prepared) * 1e3,
+                run_ms=(done - switched) * 1e3,
+            )
+            self._metrics = self._metrics.after(self.timings)
+        return result
 
     def __enter__(self) -> "Session":
         return self

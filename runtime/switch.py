@@ -50,8 +50,8 @@ class Switcher:
         self, bundle: Bundle, open_graph: Open, policy: str, hot_tasks: int, tolerance: float
     ) -> None:
         self.bundle = bundle
-        self.fallback = ""
-        """Why `auto` did not take refit; empty where it did."""
+        self.why = f"policy={policy!r} was asked for"
+        """Why the policy is what it is."""
         self._open_graph, self._hot, self._tolerance = open_graph, hot_tasks, tolerance
         self._stamp = _stamp(bundle.path / WEIGHTS)
         self.adapters = ResidentAdapters(bundle, self._prove)
@@ -67,6 +67,8 @@ class Switcher:
             raise BackendError(
                 f"{bundle.path} has task {manifest.task!r} merged in and can't change: use policy='auto'"
             )
+        if manifest.kind == "merged":
+            self.why = f"task {manifest.task!r} is merged in"
         try:
             if manifest.kind == "shared" and policy != "merged":
                 self._start_refit(required=policy == "refit")
@@ -131,10 +133,12 @@ class Switcher:
         try:
             weights = dict(graph_tensors(self.bundle, (), self.bundle.manifest.program))
             self._graph = self._open(weights, refit=True)
+            if not required:
+                self.why = "weights can be changed in place here: every task for the memory of one graph"
         except BackendError as e:
             if required:
                 raise
-            self.fallback = str(e)
+            self.why = f"weights can't be changed in place here: {e}"
 
     def _open(self, weights: Mapping[str, Array], refit: bool) -> Backend:
         return self._open_graph(self.bundle.path / GRAPH, self.bundle.manifest.image, weights, refit)

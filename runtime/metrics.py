@@ -1,0 +1,69 @@
+"""What a session has done: for a log, a test, or a Prometheus scrape."""
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Timings:
+    """The last call of a session, wall-clock."""
+
+    prepare_ms: float
+    """Reading and checking the picture, and waiting for other threads."""
+    switch_ms: float
+    """Changing weights; the first use of a task includes its golden check."""
+    run_ms: float
+    """Padding, network, blending, rounding."""
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """A session from `load` to now."""
+
+    restores: int = 0
+    """Pictures restored."""
+    failures: int = 0
+    """Calls of `restore` that raised."""
+    switches: int = 0
+    """Times that the weights of one mixture gave way to those of another, golden checks included."""
+    swapped_adapters: int = 0
+    """Adapters replaced by a new file while in use."""
+    refused_adapters: int = 0
+    """Tasks whose file, as last seen, is refused; `SessionFacts.refused` says why."""
+    resident_bytes: int = 0
+    """Numbers of the adapters in memory; graphs and their weights are the backend's."""
+    prepare_s: float = 0.0
+    """Sum of what `Timings` holds of one call; likewise the next two."""
+    switch_s: float = 0.0
+    run_s: float = 0.0
+
+    def after(self, call: Timings) -> "Metrics":
+        """With one more picture restored."""
+        return replace(
+            self,
+            restores=self.restores + 1,
+            prepare_s=self.prepare_s + call.prepare_ms / 1e3,
+            switch_s=self.switch_s + call.switch_ms / 1e3,
+            run_s=self.run_s + call.run_ms / 1e3,
+        )
+
+
+PROMETHEUS = (
+    ("restores", "colora_restores_total", "counter", "Pictures restored."),
+    ("failures", "colora_failures_total", "counter", "Calls that raised an error."),
+    ("switches", "colora_switches_total", "counter", "Changes of the weights in use."),
+    ("swapped_adapters", "colora_swapped_adapters_total", "counter", "Adapters replaced while in use."),
+    ("refused_adapters", "colora_refused_adapters", "gauge", "Tasks whose file is refused."),
+    ("resident_bytes", "colora_resident_bytes", "gauge", "Bytes of the adapters in memory."),
+    ("prepare_s", "colora_prepare_seconds_total", "counter", "Reading, checking and waiting."),
+    ("switch_s", "colora_switch_seconds_total", "counter", "Changing weights and golden checks."),
+    ("run_s", "colora_run_seconds_total", "counter", "Padding, network, blending and rounding."),
+)
+"""Field of Metrics, name, type and help text."""
+
+
+def prometheus_text(metrics: Metrics) -> str:
+    """Metrics in Prometheus' text format, version 0.0.4."""
+    return "".join(
+        f"# HELP {name} {about}\n# TYPE {name} {kind}\n{name} {getattr(metrics, field)}\n"
+        for field, name, kind, about in PROMETHEUS
+    )
