@@ -118,7 +118,9 @@ def _backbone(path: Path, facts: Mapping[str, Any], state: Mapping[str, Tensor])
             )
         return BACKBONES[name]
     try:
-        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["config"].items()}
+        fields: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in facts["config"].items()
+        }
         values = [n for v in fields.values() for n in (v if isinstance(v, tuple) else (v,))]
         largest = max(n for n in values if isinstance(n, int))
         if largest > max([len(state), *(n for tensor in state.values() for n in tensor.shape)]):

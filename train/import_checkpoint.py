@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 from colora.devices.errors import CheckpointError
-from colora.train.backbones import ARCHITECTURES, require_rgb
+from colora.train.backbones import require_rgb
 from colora.train.checkpoint import Checkpoint, load_published, save_backbone
 
 
@@ -29,7 +29,7 @@ def import_checkpoint(architecture: str, source: Path, output: Path) -> Checkpoi
 
 
 @click.command("import")
-@click.argument("architecture", metavar=f"[{'|'.join(ARCHITECTURES)}]")
+@click.argument("architecture", metavar="{nafnet|restormer}")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="[default: runs/<checkpoint>.safetensors]"
