@@ -47,7 +47,7 @@ PHOTOS = {
 
 def rainy(photo: Photo) -> tuple[Array, Array, str]:
     """(clean, rainy, the rain in words); both H×W×3 RGB uint8."""
-    from colora.train.degradations import rain
+    from colora.train.weather import rain
 
     clean = read_image(str(files("colora.benchmarks.photos") / photo.file))
     degraded, told = rain(to_dtype(clean, np.float32), np.random.default_rng(photo.seed))

@@ -3,13 +3,25 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 import click
 import numpy as np
 import torch
 from colora.train.backbones import DEFAULT_BACKBONE, find_backbone
 from colora.train.checkpoint import save_backbone
-from colora.train.degradations import DEGRADATIONS, Image, prod
+from colora.train.degradations import (
+    DECAY,
+    DEGRADATIONS,
+    MAX_COUNT,
+    MODES,
+    Degradation,
+    Image,
+    Mode,
+    count_sequences,
+    count_shares,
+    prod,
+)
 from colora.train.fit import FitConfig, Progress, fit
 from colora.train.photos import (
     Batches,
@@ -25,11 +37,9 @@ from colora.train.progress import progress_bar
 from numpy.random import Generator
 from torch import nn
 
-Degrade = Callable[[Image, Generator], tuple[Image, str]]
-
 
 def held_out_psnr(
-    photos: Sequence[Pixels], degrade: Degrade, size: int, seed: int
+    photos: Sequence[Pixels], degrade: Degradation, size: int, seed: int
 ) -> Callable[[nn.Module], float]:
     """Function model → mean PSNR in dB over the photos' centres, size×size, degraded once and for all from `seed`."""
     clean, degraded = [], []
@@ -57,7 +67,9 @@ def pretrain(
     *,
     backbone: str = DEFAULT_BACKBONE,
     names: Sequence[str] = tuple(DEGRADATIONS),
-    max_count: int = 3,
+    max_count: int = MAX_COUNT,
+    mode: Mode = "random",
+    decay: float = DECAY,
     batch: int = 4,
     patch: int = 128,
     held_out: int = 12,
@@ -66,8 +78,9 @@ def pretrain(
 ) -> str:
     """Trains `backbone` from random weights on `photos` (folders of clean pictures) and writes it to `output`.
 
-    Each patch gets 1 to `max_count` of the degradations `names` in random order. `output` names a .safetensors file;
-    the folder beside it, of the same stem, holds the resumable state and the curve. Returns the weights' sha256.
+    Each patch gets up to `max_count` of the degradations `names`, as `mode` and `decay` say: see `prod`. `output` names
+    a .safetensors file; the folder beside it, of the same stem, holds the resumable state and the curve. Returns the
+    weights' sha256.
     """
     spec = find_backbone(backbone)
     files = [f for folder in photos for f in picture_files(folder)]
@@ -76,7 +89,7 @@ def pretrain(
     kept = [read_rgb(f) for f in kept_files]
 
     def degrade(image: Image, rng: Generator) -> tuple[Image, str]:
-        return prod(image, rng, names, max_count)
+        return prod(image, rng, names, max_count, mode, decay)
 
     def draw(rng: Generator) -> tuple[Image, Image]:
         image = clean_crop(clean, patch, rng)
@@ -90,6 +103,9 @@ def pretrain(
         "method": "PROD",
         "degradations": list(names),
         "max_count": max_count,
+        "mode": mode,
+        "decay": decay,
+        "sequences": count_sequences(len(names), max_count, mode),
         "photos": len(clean),
         "folders": [folder.name for folder in photos],
         "batch": batch,
@@ -98,6 +114,21 @@ def pretrain(
         "fit": asdict(config),
     }
     return save_backbone(output, model, spec, training)
+
+
+def told_diversity(names: Sequence[str], max_count: int, mode: Mode, decay: float) -> str:
+    """What a configuration of PROD can draw, in a sentence."""
+    shares = count_shares(len(names), max_count, mode, decay)
+    how = {
+        "single": "one function an image",
+        "fixed": f"up to {len(shares)} functions an image, always in the order given",
+        "random": f"up to {len(shares)} functions an image, in random order",
+    }[mode]
+    told = ", ".join(f"{share:.1%} get {count}" for count, share in enumerate(shares, 1))
+    return (
+        f"{len(names)} degradations, {how}: {count_sequences(len(names), max_count, mode):,} different sequences of "
+        f"functions can be drawn, parameters not counted; of the images {told}"
+    )
 
 
 @click.command("pretrain")
@@ -115,7 +146,27 @@ def pretrain(
 @click.option(
     "--degradations", default=",".join(DEGRADATIONS), show_default=True, help="Functions to draw from."
 )
-@click.option("--max-count", default=3, show_default=True, help="Most degradations per image.")
+@click.option(
+    "--max-count",
+    type=click.IntRange(min=1),
+    default=MAX_COUNT,
+    show_default=True,
+    help="Most degradations per image.",
+)
+@click.option(
+    "--mode",
+    type=click.Choice(MODES),
+    default="random",
+    show_default=True,
+    help="One degradation per image, several in the order given, or several in random order (PROD).",
+)
+@click.option(
+    "--decay",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=DECAY,
+    show_default=True,
+    help="Each further degradation is this much rarer; 1 draws all counts alike.",
+)
 @click.option("--steps", default=6000, show_default=True)
 @click.option("--batch", default=4, show_default=True)
 @click.option("--patch", default=128, show_default=True, help="Side of a training patch in pixels.")
@@ -133,6 +184,8 @@ def command(
     backbone: str,
     degradations: str,
     max_count: int,
+    mode: str,
+    decay: float,
     steps: int,
     batch: int,
     patch: int,
@@ -150,6 +203,10 @@ def command(
     for name in names:
         if name not in DEGRADATIONS:
             raise unknown("degradation", name, DEGRADATIONS)
+    if len(set(names)) < len(names):
+        raise click.UsageError(f"--degradations {degradations}: expected each name once")
+    chosen = cast(Mode, mode)  # click checked it
+    click.echo(told_diversity(names, max_count, chosen, decay))
     config = FitConfig(steps=steps, lr=lr, bf16=bf16, compile=compile_, threads=threads)
     with progress_bar(f"pretrain {backbone}") as report:
         sha256 = pretrain(
@@ -159,6 +216,8 @@ def command(
             backbone=backbone,
             names=names,
             max_count=max_count,
+            mode=chosen,
+            decay=decay,
             batch=batch,
             patch=patch,
             held_out=held_out,

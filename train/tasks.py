@@ -20,6 +20,8 @@ TASKS: dict[str, Task] = {
     task.name: task
     for task in (
         Task("rain", "rain streaks", ("rain",)),
+        Task("raindrop", "drops on the lens or the window", ("raindrop",)),
+        Task("rain-raindrop", "rain streaks behind drops on the lens", ("rain", "raindrop")),
         Task("noise", "sensor noise: white, shot and correlated", ("noise",)),
         Task("blur", "defocus and lens blur", ("blur",)),
         Task("motion", "camera shake and motion blur", ("motion",)),

@@ -1,9 +1,22 @@
 """PROD: every function keeps the contract, every draw comes back from its seed and tells what it did."""
 
+from collections import Counter
+from itertools import combinations, pairwise, permutations
+
 import numpy as np
 import pytest
 from colora.devices.errors import UnknownName
-from colora.train.degradations import DEGRADATIONS, Image, prod
+from colora.train.degradations import (
+    DEGRADATIONS,
+    MODES,
+    Degradation,
+    Image,
+    Mode,
+    count_sequences,
+    count_shares,
+    prod,
+)
+from colora.train.noise import photons
 from colora.train.tasks import TASKS, find_task
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -51,20 +64,147 @@ def test_rain_only_adds_light_where_there_is_no_mist() -> None:
     np.testing.assert_array_equal(out[..., 0], out[..., 1])  # streaks are grey
 
 
-def test_prod_draws_every_count_order_and_function() -> None:
-    counts, firsts, texts = set(), set(), set()
-    for seed in range(200):
-        _, told = prod(scene(16), np.random.default_rng(seed), list(DEGRADATIONS), 3)
-        steps = told.split(" → ")
-        counts.add(len(steps))
-        firsts.add(steps[0].split("(")[0])
-        texts.add(told)
-    assert counts == {1, 2, 3}
-    assert len(texts) > 190  # two short draws may round to the same words
-    assert firsts >= {"blur", "motion", "noise", "rain", "jpeg", "haze", "lowlight"}
+def test_raindrops_leave_a_flat_picture_grey_and_most_of_it_alone() -> None:
+    grey = np.full((64, 64, 3), 0.5, np.float32)
+    changed = []
+    for seed in range(8):
+        out, _ = DEGRADATIONS["raindrop"](grey, np.random.default_rng(seed))
+        # refraction only moves light, so grey stays grey; float32 sums of the blur, 6e-8 each
+        np.testing.assert_allclose(out.max(-1), out.min(-1), atol=1e-6)
+        changed.append(np.mean(np.abs(out - grey) > 0.02))
+    assert 0 < np.mean(changed) < 0.5
+
+
+def test_raindrops_show_what_lies_far_from_them() -> None:
+    dark = np.full((96, 96, 3), 0.2, np.float32)
+    sky = dark.copy()
+    sky[:40] = 0.7
+    seen = []
+    for seed in range(12):
+        below = [DEGRADATIONS["raindrop"](x, np.random.default_rng(seed))[0][60:] for x in (dark, sky)]
+        seen.append(float((below[1] - below[0]).max()))
+    # 20 rows below the sky nothing but a drop can show it; views reach 29 px and more, and most draws have one there
+    assert sum(brighter > 0.02 for brighter in seen) >= 9
+
+
+def test_resampling_loses_the_finest_texture_and_keeps_the_mean() -> None:
+    y, x = np.mgrid[:64, :64]
+    checks = np.repeat(((x + y) % 2).astype(np.float32)[..., None], 3, -1)
+    ramp = np.repeat((x / 63).astype(np.float32)[..., None], 3, -1)
+    for seed in range(12):
+        lost, told = DEGRADATIONS["resample"](checks, np.random.default_rng(seed))
+        kept, _ = DEGRADATIONS["resample"](ramp, np.random.default_rng(seed))
+        assert np.abs(lost - checks).mean() > 0.1, told
+        # a ramp survives but for its ends; half a pixel of shift would add 1/126 everywhere
+        np.testing.assert_allclose(kept[8:-8, 8:-8], ramp[8:-8, 8:-8], atol=0.004, err_msg=told)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3, 3.0, 4.0, 4.5, 7.0, 20.0, 300.0, 4000.0])
+def test_photons_have_the_moments_of_poisson(rate: float) -> None:
+    n = 400_000
+    counts = photons(np.full(n, rate, np.float32), np.random.default_rng(1)).astype(np.float64)
+    assert np.array_equal(counts, np.rint(counts)) and counts.min() >= 0
+    # five standard errors (of the mean √(λ/n), of the variance √((2λ² + λ)/n)), and the approximation's own error
+    assert counts.mean() == pytest.approx(rate, abs=5 * np.sqrt(rate / n) + 0.002)
+    assert counts.var() == pytest.approx(rate, abs=5 * np.sqrt((2 * rate**2 + rate) / n) + 0.004 * rate)
+
+
+def test_photons_differ_from_poisson_by_less_than_a_hundredth_where_the_approximation_begins() -> None:
+    n = 400_000
+    rng = np.random.default_rng(2)
+    drawn = np.bincount(photons(np.full(n, 4.0, np.float32), rng).astype(int), minlength=30)[:30]
+    pmf = np.exp(-4.0) * np.cumprod([1.0, *(4.0 / k for k in range(1, 30))])
+    # total variation: 0.0065 by integration, and about Σ√(p/n)·0.4 = 0.002 of sampling noise
+    assert np.abs(drawn / n - pmf).sum() / 2 < 0.01
+
+
+def tag(name: str) -> Degradation:
+    """A function that changes nothing and tells its name."""
+    return lambda image, rng: (image, name)
+
+
+def draws(
+    monkeypatch: pytest.MonkeyPatch, names: str, max_count: int, mode: Mode, n: int, decay: float = 0.5
+) -> Counter[tuple[str, ...]]:
+    """How often each sequence came in n draws from functions of one-letter names."""
+    for name in names:
+        monkeypatch.setitem(DEGRADATIONS, name, tag(name))
+    image = np.zeros((1, 1, 3), np.float32)
+    told = [
+        prod(image, np.random.default_rng(s), list(names), max_count, mode, decay)[1].split(" → ")
+        for s in range(n)
+    ]
+    return Counter(map(tuple, told))
+
+
+def enumerate_all(names: str, max_count: int, mode: Mode) -> set[tuple[str, ...]]:
+    """By brute force: every sequence that the mode allows."""
+    most = 1 if mode == "single" else min(max_count, len(names))
+    ways = permutations if mode == "random" else combinations
+    return {sequence for k in range(1, most + 1) for sequence in ways(names, k)}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_modes_draw_all_their_sequences_and_no_other(monkeypatch: pytest.MonkeyPatch, mode: Mode) -> None:
+    # of the 40 sequences of 4 names the rarest, a triple, has share 1/7/24: 3,000 draws miss it once in e^17
+    seen = draws(monkeypatch, "dbca", 3, mode, 3000)
+    assert set(seen) == enumerate_all("dbca", 3, mode)
+    assert len(seen) == count_sequences(4, 3, mode)
+
+
+@given(names=st.integers(1, 5), max_count=st.integers(1, 7), mode=st.sampled_from(MODES))
+def test_sequences_are_as_many_as_enumeration_finds(names: int, max_count: int, mode: Mode) -> None:
+    assert count_sequences(names, max_count, mode) == len(enumerate_all("abcde"[:names], max_count, mode))
+
+
+def test_default_configuration_can_draw_more_than_137_000_sequences() -> None:
+    n = len(DEGRADATIONS)
+    assert count_sequences(n, n) == 986_409 > 137_000
+    assert (count_sequences(n, n, "fixed"), count_sequences(n, n, "single")) == (511, 9)
+
+
+@pytest.mark.parametrize("decay", [0.5, 1.0])
+def test_counts_come_as_often_as_their_shares_say(monkeypatch: pytest.MonkeyPatch, decay: float) -> None:
+    shares, n = count_shares(4, 4, "random", decay), 3000
+    assert sum(shares) == pytest.approx(1)
+    assert [b / a for a, b in pairwise(shares)] == pytest.approx([decay] * 3)
+    seen: Counter[int] = Counter()
+    for sequence, times in draws(monkeypatch, "abcd", 9, "random", n, decay).items():
+        seen[len(sequence)] += times
+    for count, share in enumerate(shares, 1):
+        # five standard deviations of a binomial share
+        assert seen[count] / n == pytest.approx(share, abs=5 * np.sqrt(share * (1 - share) / n))
+
+
+def test_prod_comes_back_from_its_seed_in_every_mode() -> None:
+    for mode in MODES:
+        first, second = (prod(scene(32), np.random.default_rng(7), mode=mode) for _ in range(2))
+        assert first[1] == second[1] and np.array_equal(first[0], second[0])
+
+
+def test_prod_of_equal_shares_draws_what_older_seeds_drew() -> None:
+    names = ["blur", "motion", "noise", "rain", "jpeg", "haze", "lowlight"]
+    rng = np.random.default_rng(3)
+    count = int(rng.integers(1, 4))  # the rule before there was a decay
+    expected = rng.permutation(np.asarray(names))[:count]
+    _, told = prod(scene(16), np.random.default_rng(3), names, 3, decay=1)
+    assert len(told.split(" → ")) == count
+    image = scene(16)
+    for name in expected:
+        image, _ = DEGRADATIONS[str(name)](image, rng)
+    np.testing.assert_array_equal(image, prod(scene(16), np.random.default_rng(3), names, 3, decay=1)[0])
+
+
+def test_wrong_configurations_are_refused() -> None:
+    with pytest.raises(UnknownName, match=r"unknown mode 'fixd': did you mean fixed\?"):
+        prod(scene(16), np.random.default_rng(0), mode="fixd")  # type: ignore[arg-type]
+    for max_count, decay in ((0, 0.5), (3, 0.0), (3, 1.5)):
+        with pytest.raises(ValueError, match=f"max_count is {max_count}, decay {decay}: expected"):
+            count_shares(9, max_count, "random", decay)
 
 
 def test_tasks_name_known_degradations_and_misspelt_ones_get_a_hint() -> None:
     assert all(name in DEGRADATIONS for task in TASKS.values() for name in task.degradations)
-    with pytest.raises(UnknownName, match=r"unknown task 'rian': did you mean rain\?"):
-        find_task("rian")
+    assert TASKS["rain-raindrop"].degradations == ("rain", "raindrop")
+    with pytest.raises(UnknownName, match=r"unknown task 'mtion': did you mean motion\?"):
+        find_task("mtion")

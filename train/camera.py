@@ -1,0 +1,112 @@
+"""What a camera does to a picture between lens and file: blur, motion, resampling, JPEG; and the contract of all
+degradation functions, (image, rng) → (image, description).
+
+Images are H×W×3 RGB float32 in [0, 1]; every function returns the same and clips. All randomness comes from the
+`numpy.random.Generator` handed in, so a seed reproduces a draw; the description tells it in the field's units.
+"""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+Image = NDArray[np.float32]
+Degradation = Callable[[Image, Generator], tuple[Image, str]]
+
+
+def clip(image: NDArray[np.floating]) -> Image:
+    clipped: Image = np.clip(image, 0.0, 1.0).astype(np.float32, copy=False)
+    return clipped
+
+
+def log_uniform(rng: Generator, low: float, high: float) -> float:
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
+def _convolve(image: Image, kernel: NDArray[np.floating]) -> Image:
+    smooth = cv2.filter2D(image, -1, kernel.astype(np.float32), borderType=cv2.BORDER_REFLECT_101)
+    return clip(np.asarray(smooth))
+
+
+def blur(image: Image, rng: Generator) -> tuple[Image, str]:
+    """Optical blur: an anisotropic Gaussian (σ 0.3-3 px, as in Real-ESRGAN's first round) or a defocus disc."""
+    if rng.random() < 0.3:
+        radius = rng.uniform(0.8, 4.0)
+        half = int(np.ceil(radius))
+        y, x = np.mgrid[-half : half + 1, -half : half + 1]
+        disc = np.clip(radius + 0.5 - np.hypot(x, y), 0.0, 1.0)
+        return _convolve(image, disc / disc.sum()), f"defocus(r={radius:.1f} px)"
+    long, ratio, theta = log_uniform(rng, 0.3, 3.0), rng.uniform(0.4, 1.0), rng.uniform(0, np.pi)
+    half = int(np.ceil(3 * long))
+    y, x = np.mgrid[-half : half + 1, -half : half + 1]
+    u, v = x * np.cos(theta) + y * np.sin(theta), y * np.cos(theta) - x * np.sin(theta)
+    kernel = np.exp(-0.5 * ((u / long) ** 2 + (v / (long * ratio)) ** 2))
+    return _convolve(image, kernel / kernel.sum()), f"blur(σ={long:.1f}×{long * ratio:.1f} px)"
+
+
+def line_kernel(length: float, theta: float, width: float = 1.0) -> NDArray[np.float64]:
+    """Anti-aliased straight segment of `length` px at angle `theta` (rad, 0 = along x), normalised to sum 1."""
+    half = int(np.ceil(length / 2 + width))
+    y, x = np.mgrid[-half : half + 1, -half : half + 1]
+    along, across = x * np.cos(theta) + y * np.sin(theta), y * np.cos(theta) - x * np.sin(theta)
+    inside = np.clip(length / 2 + 0.5 - np.abs(along), 0, 1) * np.clip(width / 2 + 0.5 - np.abs(across), 0, 1)
+    kernel: NDArray[np.float64] = inside / inside.sum()
+    return kernel
+
+
+def motion(image: Image, rng: Generator) -> tuple[Image, str]:
+    """Motion blur: a straight line, or a camera-shake trajectory (random walk with inertia, Boracchi & Foi 2012)."""
+    length = rng.uniform(3, 25)
+    if rng.random() < 0.5:
+        theta = rng.uniform(0, np.pi)
+        told = f"motion(θ={np.degrees(theta):.0f}°, {length:.0f} px)"
+        return _convolve(image, line_kernel(length, theta)), told
+    turns = np.cumsum(rng.normal(0, rng.uniform(0.05, 0.5), 64)) + rng.uniform(0, 2 * np.pi)
+    path = np.cumsum(np.stack([np.cos(turns), np.sin(turns)], 1) * (length / 64), axis=0)
+    path -= path.mean(0)
+    half = int(np.ceil(np.abs(path).max())) + 1
+    kernel = np.zeros((2 * half + 1, 2 * half + 1))
+    x0, y0 = np.floor(path[:, 0]).astype(int), np.floor(path[:, 1]).astype(int)
+    fx, fy = path[:, 0] - x0, path[:, 1] - y0
+    for dx, dy, weight in (
+        (0, 0, (1 - fx) * (1 - fy)),
+        (1, 0, fx * (1 - fy)),
+        (0, 1, (1 - fx) * fy),
+        (1, 1, fx * fy),
+    ):
+        np.add.at(kernel, (y0 + dy + half, x0 + dx + half), weight)
+    return _convolve(image, kernel / kernel.sum()), f"shake({length:.0f} px)"
+
+
+DOWN = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
+UP = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "lanczos": cv2.INTER_LANCZOS4}
+
+
+def resample(image: Image, rng: Generator) -> tuple[Image, str]:
+    """A smaller copy enlarged again: factor 1.2-4 (log-uniform), each way by an interpolation of its own.
+
+    Real-ESRGAN shrinks to 0.15 at most and takes area, linear or cubic either way; here Lanczos takes the place of area
+    in enlarging, where area would give blocks. Linear and cubic shrink without a low-pass, as many scalers do: fine
+    texture turns into aliases.
+    """
+    height, width = image.shape[:2]
+    factor, down, up = log_uniform(rng, 1.2, 4.0), rng.choice([*DOWN]), rng.choice([*UP])
+    small = (max(1, round(width / factor)), max(1, round(height / factor)))
+    shrunk = cv2.resize(image, small, interpolation=DOWN[down])
+    enlarged = np.asarray(cv2.resize(shrunk, (width, height), interpolation=UP[up]), np.float32)
+    return clip(enlarged), f"resample(÷{factor:.1f} {down}, {up})"
+
+
+def jpeg(image: Image, rng: Generator) -> tuple[Image, str]:
+    """JPEG at quality 10-95 (Real-ESRGAN, DegAE: 30-95; lower here, as old cameras send it), 4:2:0 or 4:4:4."""
+    quality = int(rng.integers(10, 96))
+    sampling = rng.choice(
+        [cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444], p=[0.7, 0.3]
+    )
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, int(sampling)]
+    pixels = np.rint(image * np.float32(255)).astype(np.uint8)
+    _, code = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)
+    decoded = cv2.cvtColor(np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR)), cv2.COLOR_BGR2RGB)
+    return decoded.astype(np.float32) / np.float32(255), f"jpeg(q={quality})"

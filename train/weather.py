@@ -1,0 +1,128 @@
+"""What lies between scene and lens: rain, haze, and drops on the glass."""
+
+import cv2
+import numpy as np
+from colora.train.camera import Image, clip, log_uniform
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+
+def streak_kernel(length: float, theta: float, sigma: float) -> NDArray[np.float64]:
+    """One out-of-focus drop on its way: a line of `length` px at `theta` (rad), fading at both ends, with a Gaussian
+    cross-section of `sigma` px; peak 1."""
+    half = int(np.ceil(length / 2 + 3 * sigma))
+    y, x = np.mgrid[-half : half + 1, -half : half + 1]
+    along, across = x * np.cos(theta) + y * np.sin(theta), y * np.cos(theta) - x * np.sin(theta)
+    fade = np.clip((length / 2 - np.abs(along)) / (0.2 * length) + 0.5, 0, 1)
+    kernel: NDArray[np.float64] = fade * np.exp(-0.5 * (across / sigma) ** 2)
+    return kernel
+
+
+def rain(image: Image, rng: Generator) -> tuple[Image, str]:
+    """Rain streaks: 1-5 layers of drops smeared along a fall line, added (O = B + ΣS, Yang et al., CVPR 2017).
+
+    Each layer has its own length, width, density and brightness: dense layers are fainter (far rain), sparse ones
+    brighter. Layers share a wind direction up to a spread. Four draws in ten are downpours: longer, wider and denser
+    streaks that run together. Three in ten get a veil of mist as well.
+    """
+    height, width = image.shape[:2]
+    layers = int(rng.integers(1, 6))
+    wind, spread = np.pi / 2 + rng.normal(0, 0.4), rng.uniform(0.0, 0.5)
+    downpour = rng.random() < 0.4
+    strength = rng.uniform(0.7, 1.3) if downpour else rng.uniform(0.2, 1.3)
+    longest, widest, densest = (150, 2.5, 0.8) if downpour else (60, 1.4, 0.5)
+    streaks = np.zeros((height, width), np.float32)
+    for _ in range(layers):
+        length, sigma = log_uniform(rng, 6, longest), log_uniform(rng, 0.35, widest)
+        cover = log_uniform(rng, 0.1 if downpour else 0.01, densest)  # share of the pixels under a streak
+        kernel = streak_kernel(length, wind + rng.normal(0, spread), sigma)
+        margin = kernel.shape[0] // 2
+        shape = (height + 2 * margin, width + 2 * margin)
+        drops = rng.random(shape, dtype=np.float32)
+        drops = np.where(drops < cover / kernel.sum(), rng.uniform(0.2, 1.0, shape), 0).astype(np.float32)
+        layer = cv2.filter2D(drops, -1, kernel.astype(np.float32), borderType=cv2.BORDER_CONSTANT)
+        bright = strength * rng.uniform(0.5, 1.0) * (1 - 0.6 * cover / densest)
+        streaks += np.float32(bright) * layer[margin : margin + height, margin : margin + width]
+    streaks *= min(
+        1.0, rng.uniform(0.08, 0.3) / max(float(streaks.mean()), 1e-6)
+    )  # the more, the more translucent
+    veil = rng.uniform(0, 0.3) * strength if rng.random() < 0.3 else 0.0
+    wet = image * (1 - veil) + veil * rng.uniform(0.6, 0.9)
+    return clip(wet + streaks[..., None]), (
+        f"rain({layers} layers, wind {np.degrees(wind) - 90:+.0f}°, covers {np.mean(streaks > 0.05):.0%})"
+    )
+
+
+def _smooth_field(shape: tuple[int, int], rng: Generator, cells: int) -> NDArray[np.float32]:
+    """Random field in [0, 1], smooth at about 1/`cells` of the image's size; stands in for unknown scene depth."""
+    coarse = rng.random((cells + 1, cells + 1)).astype(np.float32)
+    return np.clip(cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC), 0, 1)
+
+
+def haze(image: Image, rng: Generator) -> tuple[Image, str]:
+    """Haze I = J·t + A·(1-t), t = exp(-β·depth) (Koschmieder; RESIDE: A 0.7-1.0, β 0.6-1.8); depth is a ramp plus a
+    smooth random field, since a single photograph tells none."""
+    height, width = image.shape[:2]
+    beta, light = rng.uniform(0.4, 2.0), rng.uniform(0.7, 1.0)
+    airlight = np.clip(light + rng.normal(0, 0.02, 3), 0, 1).astype(np.float32)
+    ramp = np.linspace(1.0, rng.uniform(0.0, 1.0), height, dtype=np.float32)[:, None]
+    depth = 0.3 + 0.7 * (0.6 * ramp + 0.4 * _smooth_field((height, width), rng, int(rng.integers(2, 6))))
+    t = np.exp(-beta * depth)[..., None]
+    return clip(image * t + airlight * (1 - t)), f"haze(β={beta:.1f}, A={light:.2f})"
+
+
+SHRINK = 4
+"""drops look at a copy of the picture that is smaller by this: they show it tiny, and it would alias"""
+
+
+def raindrop(image: Image, rng: Generator) -> tuple[Image, str]:
+    """Drops on the glass: I = (1 - M)·B + R with mask M and refracted light R (Qian et al., CVPR 2018).
+
+    A drop is a short wide-angle lens: however small, it shows 0.3-1.2 of the picture's longer side either way, upside
+    down, stretched towards its rim, 0.7-1.15 times as bright, under a veil of 0-50 % of grey sky.
+    Radii scatter around 2.5-10 px (log-uniform) and cover 2-30 % of the picture before they meet; outlines are lobed,
+    and where drops meet, each keeps the pixels nearest to its centre. The camera looks past them: M and R are out of
+    focus by a Gaussian of 0.2-0.7 radii, so that small drops are translucent. The numbers are our choice, by eye.
+    """
+    height, width = image.shape[:2]
+    typical, cover = log_uniform(rng, 2.5, 10.0), log_uniform(rng, 0.02, 0.3)
+    soft, view = typical * rng.uniform(0.2, 0.7), max(height, width) * rng.uniform(0.3, 1.2)
+    bright, veil, sky = log_uniform(rng, 0.7, 1.15), rng.uniform(0.0, 0.5), rng.uniform(0.3, 0.9)
+    drops = max(1, round(cover * height * width / (np.pi * typical**2 * 1.4)))  # 1.4: mean (r/typical)²
+    radius = typical * np.minimum(np.exp(rng.normal(0, 0.4, drops)), 3)
+    gain = bright * np.exp(rng.normal(0, 0.15, drops))
+    lobes, phases = rng.normal(0, 0.07, (3, drops)), rng.uniform(0, 2 * np.pi, (3, drops))
+    cy, cx = rng.uniform(0, height, drops), rng.uniform(0, width, drops)
+
+    nearest = _nearest(cy, cx, (height, width))
+    y, x = np.arange(height)[:, None] - cy[nearest], np.arange(width) - cx[nearest]
+    angle = np.arctan2(y, x)
+    outline = 1 + sum(lobes[k][nearest] * np.cos((k + 1) * angle + phases[k][nearest]) for k in range(3))
+    outline *= radius[nearest]
+    rim = np.hypot(x, y) / outline  # 0 at the centre, 1 at the rim
+    mask = np.clip((1 - rim) * outline + 0.5, 0, 1)
+    magnified = view / outline * (0.5 + 0.5 * rim**2)
+
+    small = (max(1, width // SHRINK), max(1, height // SHRINK))
+    scene = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+    seen_x = ((cx[nearest] - x * magnified) * (small[0] / width)).astype(np.float32)
+    seen_y = ((cy[nearest] - y * magnified) * (small[1] / height)).astype(np.float32)
+    refracted = np.asarray(cv2.remap(scene, seen_x, seen_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT))
+    light = (refracted * (1 - veil) + sky * veil) * (gain[nearest] * mask)[..., None]
+    wet = np.asarray(cv2.GaussianBlur(np.dstack([light, mask]).astype(np.float32), (0, 0), soft))
+    told = f"raindrop({drops} drops, r={typical:.0f} px, covers {mask.mean():.0%})"
+    return clip(image * (1 - wet[..., 3:]) + wet[..., :3]), told
+
+
+def _nearest(cy: NDArray[np.float64], cx: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.intp]:
+    """H×W: index of the point (cy, cx) nearest to each pixel, up to a pixel or so; of two in one pixel, the later."""
+    pixels = (cy.astype(int), cx.astype(int))
+    elsewhere = np.ones(shape, np.uint8)
+    elsewhere[pixels] = 0
+    _, label = cv2.distanceTransformWithLabels(
+        elsewhere, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    index = np.zeros(int(label.max()) + 1, np.intp)
+    index[label[pixels]] = np.arange(len(cy))
+    nearest: NDArray[np.intp] = index[label]
+    return nearest
