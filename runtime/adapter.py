@@ -3,7 +3,8 @@
 A safetensors file: `<param>.<name>` tensors of each delta (runtime/deltas.py), `golden.output`
 (1×3×64×64, the adapter's result on `golden_input()`), and under the metadata key `colora` one JSON
 object. `content_sha256` covers that object (without itself) and every number stored, so a file that was
-damaged or edited on the way is refused.
+damaged or edited on the way is refused. A signature of that hash, where there is one, is the metadata key
+`colora-signature` (runtime/sign.py).
 """
 
 import hashlib
@@ -24,6 +25,7 @@ from colora.runtime.weights import Array, read_tensors, weights_sha256, write_te
 
 FORMAT = 1
 GOLDEN = "golden.output"
+SIGNATURE = "colora-signature"
 TASK_NAME = re.compile(r"[a-z0-9][a-z0-9_+-]{0,63}")
 
 
@@ -87,6 +89,8 @@ class Adapter:
     seeds: Mapping[str, int] = field(default_factory=dict)
     quality: Mapping[str, float] = field(default_factory=dict)
     """Measured figures by name, with data set and unit in the name, e.g. `derain_rain100h_psnr_db`."""
+    signature: str = ""
+    """Ed25519 over `content_sha256`, 128 hexadecimal digits; empty where the adapter is not signed."""
 
     def __post_init__(self) -> None:
         if not TASK_NAME.fullmatch(self.task):
@@ -101,6 +105,8 @@ class Adapter:
                 f"adapter {self.task}: {GOLDEN} is {golden.dtype} {golden.shape}; "
                 f"expected finite float32 {GOLDEN_SHAPE}"
             )
+        if self.signature and not re.fullmatch("[0-9a-f]{128}", self.signature):
+            raise CheckpointError(f"adapter {self.task}: signature {self.signature!r:.80} is no signature")
         if not all(math.isfinite(figure) for figure in self.quality.values()):
             raise CheckpointError(f"adapter {self.task}: quality {dict(self.quality)} is not finite")
 
@@ -118,7 +124,10 @@ class Adapter:
 def write_adapter(path: str | os.PathLike[str], adapter: Adapter) -> None:
     """Write `adapter` as float32 safetensors, whole or not at all. Raises: CheckpointError."""
     described = _describe(adapter) | {"content_sha256": adapter.content_sha256}
-    write_tensors(path, _tensors(adapter), {"colora": json.dumps(described, sort_keys=True)})
+    metadata = {"colora": json.dumps(described, sort_keys=True)}
+    if adapter.signature:
+        metadata[SIGNATURE] = adapter.signature
+    write_tensors(path, _tensors(adapter), metadata)
 
 
 def read_adapter(path: str | os.PathLike[str], backbone_sha256: str | None = None) -> Adapter:
@@ -142,6 +151,7 @@ def read_adapter(path: str | os.PathLike[str], backbone_sha256: str | None = Non
             golden_output=tensors.pop(GOLDEN),
             seeds={name: int(seed) for name, seed in about["seeds"].items()},
             quality={name: float(figure) for name, figure in about["quality"].items()},
+            signature=metadata.get(SIGNATURE, ""),
         )
     except CheckpointError as e:
         raise CheckpointError(f"{path}: {e}") from e

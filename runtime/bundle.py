@@ -3,7 +3,8 @@
 `manifest.json` (written last) · `graph.onnx` and `graph.data` (pristine backbone, or one task merged) ·
 `golden.npz` · and, where tasks share the backbone, `weights.safetensors` (source parameters) and
 `tasks/<task>.safetensors` (adapters). The manifest holds size and SHA-256 of every file but those in
-`tasks/`, which verify themselves: a task exists if its file is there. Nothing outside the folder is read.
+`tasks/`, which verify themselves: a task exists if its file is there. A signature of the manifest may lie
+beside it (runtime/sign.py). Nothing outside the folder is read.
 Manifest: runtime/manifest.py.
 """
 
@@ -21,6 +22,7 @@ from colora.runtime.atomic import atomic_file, atomic_folder, write_bytes
 from colora.runtime.golden import GOLDEN_SHAPE, golden_input
 from colora.runtime.manifest import FileRecord, Manifest, manifest_bytes, parse_manifest
 from colora.runtime.program import operands
+from colora.runtime.sign import SIGNATURE, SIGNATURE_BYTES, read_trusted_key, verify_adapter, verify_manifest
 from colora.runtime.weights import Array, read_header, read_tensors, weights_sha256
 
 MANIFEST = "manifest.json"
@@ -43,6 +45,8 @@ class Bundle:
     """Source parameter → shape, of `weights.safetensors`; empty where a task is merged."""
     golden_output: Array
     """1×3×64×64 float32: what the graph as stored makes of `golden_input()`."""
+    trusted_key: bytes | None = None
+    """Ed25519 public key whose signature every task must have; None trusts all."""
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -66,6 +70,8 @@ class Bundle:
 
     def _check(self, file: Path, task: str | None) -> Adapter:
         adapter = read_adapter(file, self.manifest.backbone_sha256)
+        if self.trusted_key is not None:
+            verify_adapter(file, adapter, self.trusted_key)
         if task is not None and adapter.task != task:
             raise BundleError(f"{file} holds task {adapter.task!r}: rename it to {adapter.task}.safetensors")
         reached = {p for steps in self.manifest.program.values() for p in operands(steps)}
@@ -121,10 +127,11 @@ def write_golden(path: str | os.PathLike[str], output: Array) -> None:
         np.savez(file, input=golden_input(), output=output.astype(np.float32))
 
 
-def open_bundle(path: str | os.PathLike[str]) -> Bundle:
+def open_bundle(path: str | os.PathLike[str], trusted_key: str | os.PathLike[str] | None = None) -> Bundle:
     """Open a bundle and verify it: format, paths, sizes, hashes, weight program, golden input.
 
-    Tasks are not opened here: a damaged one is refused by `Bundle.read_task`, the others stay usable.
+    trusted_key: path of an Ed25519 public key (PEM) that must have signed the bundle and its tasks; see
+    runtime/sign.py. Tasks are not opened here: a damaged one is refused by `Bundle.read_task`, the others stay usable.
     Raises: BundleError naming file and reason.
     """
     path = Path(path)
@@ -135,7 +142,11 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
         raise BundleError(
             f"{file} has {file.stat().st_size} bytes, more than {MANIFEST_MAX_BYTES}: damaged or foreign"
         )
-    manifest = parse_manifest(_inside(path, MANIFEST).read_bytes(), str(file))
+    raw = _inside(path, MANIFEST).read_bytes()
+    key = None if trusted_key is None else read_trusted_key(trusted_key)
+    if key is not None:
+        verify_manifest(path, raw, _read_signature(path), key)
+    manifest = parse_manifest(raw, str(file))
     for name in REQUIRED[manifest.kind]:
         if name not in manifest.files:
             raise BundleError(f"{file} lists no {name}; a {manifest.kind} bundle needs it: export it again")
@@ -146,16 +157,20 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
         for param in operands(steps):
             if param not in shapes:
                 raise BundleError(f"{file}: weight program of {tensor} reads {param}, which {WEIGHTS} lacks")
-    return Bundle(path, manifest, shapes, _read_golden(path / GOLDEN))
+    return Bundle(path, manifest, shapes, _read_golden(path / GOLDEN), key)
 
 
-def add_task(bundle_path: str | os.PathLike[str], adapter_file: str | os.PathLike[str]) -> Path:
+def add_task(
+    bundle_path: str | os.PathLike[str],
+    adapter_file: str | os.PathLike[str],
+    trusted_key: str | os.PathLike[str] | None = None,
+) -> Path:
     """Verify an adapter file against a bundle and copy it to `tasks/` atomically; nothing else is touched.
 
-    A task of that name is replaced. Returns the path of the copy.
+    A task of that name is replaced. trusted_key: as for `open_bundle`. Returns the path of the copy.
     Raises: BundleError, CheckpointError.
     """
-    bundle = open_bundle(bundle_path)
+    bundle = open_bundle(bundle_path, trusted_key)
     if bundle.manifest.kind != "shared":
         raise BundleError(f"{bundle.path} has task {bundle.manifest.task!r} merged in: export a shared one")
     source = Path(adapter_file)
@@ -187,6 +202,14 @@ def _verify(file: Path, record: FileRecord) -> None:
             raise BundleError(f"{file} is damaged: its SHA-256 is not the manifest's; copy it anew")
     except OSError as e:
         raise BundleError(f"{file} can't be read: {e.strerror or e}") from e
+
+
+def _read_signature(bundle: Path) -> bytes | None:
+    file = _inside(bundle, SIGNATURE)
+    if not file.is_file():
+        return None
+    with file.open("rb") as stream:
+        return stream.read(SIGNATURE_BYTES + 1)  # one of another length does not verify
 
 
 def _verify_backbone(file: Path, expected: str) -> None:

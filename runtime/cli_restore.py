@@ -29,6 +29,11 @@ GAP = 8
 @click.option("--compare", is_flag=True, help="Write before and after side by side.")
 @click.option("--backend", default="auto", show_default=True)
 @click.option("--policy", default="auto", show_default=True, help="refit, merged or auto.")
+@click.option(
+    "--trusted-key",
+    type=click.Path(path_type=Path),
+    help="Public key (PEM) that must have signed the bundle.",
+)
 @click.option("--threads", default=0, show_default=True, help="Of one run; 0: the backend's choice.")
 def command(
     sources: tuple[Path, ...],
@@ -39,13 +44,14 @@ def command(
     compare: bool,
     backend: str,
     policy: str,
+    trusted_key: Path | None,
     threads: int,
 ) -> None:
     """Restore SOURCES: pictures, or folders of pictures.
 
     A picture that can't be restored is reported and the others are still done; the exit code is then 1.
     """
-    with load(find_bundle(bundle), backend, policy, threads=threads) as session:
+    with load(find_bundle(bundle), backend, policy, threads=threads, trusted_key=trusted_key) as session:
         pairs = targets(sources, output)
         failed = restore_files(session, pairs, task, strength, compare)
         click.echo(f"{len(pairs) - len(failed)} of {len(pairs)} restored, in {output}")

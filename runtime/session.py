@@ -56,6 +56,7 @@ def load(
     threads: int = 0,
     hot_tasks: int = 2,
     golden_tolerance: float | None = None,
+    trusted_key: str | os.PathLike[str] | None = None,
 ) -> "Session":
     """Open and verify a bundle, and the graph in it.
 
@@ -66,13 +67,15 @@ def load(
     threads: for one run; 0 leaves it to the backend.
     golden_tolerance: largest difference from a golden output, in units of [0, 1]; None takes
     GOLDEN_TOLERANCE.
+    trusted_key: path of an Ed25519 public key in PEM: only a bundle and tasks signed by its owner are taken
+    (runtime/sign.py); None trusts all.
     Raises: BundleError, UnknownName, MissingExtra, BackendError, ParityError.
     """
     if policy not in POLICIES:
         raise unknown("policy", policy, POLICIES)
     if hot_tasks < 1 or threads < 0:
         raise BackendError(f"hot_tasks {hot_tasks}, threads {threads}; expected at least 1 and at least 0")
-    opened = open_bundle(bundle)
+    opened = open_bundle(bundle, trusted_key)
     if golden_tolerance is None:
         golden_tolerance = GOLDEN_TOLERANCE[opened.manifest.precision]
     open_graph = partial(backend_class(backend).open, threads=threads)
