@@ -117,7 +117,8 @@ def _backbone_facts(path: Path, metadata: Mapping[str, str]) -> str:
     checkpoint = load_backbone(str(path))
     training = facts["training"]
     return f"""Backbone `{facts["backbone"]}`, pre-trained on randomly ordered degradations ({training["method"]}):
-1 to {training["max_count"]} of {", ".join(training["degradations"])}, each at most once, in random order.
+1 to {training["max_count"]} of {", ".join(training["degradations"])}, each at most once; mode
+{training.get("mode", "random")}, each count {training.get("decay", 1)} times as frequent as the one before.
 
 - {sum(p.numel() for p in checkpoint.module.parameters()):,} parameters, float32, sha256 `{checkpoint.sha256}`
 - {training["fit"]["steps"]:,} steps of {training["batch"]} patches of {training["patch"]}×{training["patch"]},

@@ -1,0 +1,65 @@
+"""`colora pretrain` says what it will draw before it trains, and refuses what it can't."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from colora.train.pretrain import command
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> str:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "a.png"), np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8))
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (
+            [],
+            "9 degradations, up to 9 functions an image, in random order: 986,409 different sequences of functions "
+            "can be drawn, parameters not counted; of the images 50.1% get 1, 25.0% get 2",
+        ),
+        (
+            ["--mode", "fixed", "--max-count", "2", "--decay", "1"],
+            "9 degradations, up to 2 functions an image, always in the order given: 45 different sequences of "
+            "functions can be drawn, parameters not counted; of the images 50.0% get 1, 50.0% get 2",
+        ),
+        (
+            ["--mode", "single", "--degradations", "rain,noise"],
+            "2 degradations, one function an image: 2 different sequences of functions can be drawn, parameters not "
+            "counted; of the images 100.0% get 1",
+        ),
+    ],
+)
+def test_command_tells_what_can_be_drawn(
+    photos: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], text: str
+) -> None:
+    monkeypatch.setattr(
+        "colora.train.pretrain.pretrain", lambda *args, **kwargs: "0" * 64
+    )  # training is not asked
+    result = CliRunner().invoke(
+        command, ["--photos", photos, "-o", str(tmp_path / "b.safetensors"), *options]
+    )
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--degradations", "rain,rain"], "--degradations rain,rain: expected each name once"),
+        (["--mode", "fixd"], "'fixd' is not one of 'single', 'fixed', 'random'"),
+        (["--max-count", "0"], "0 is not in the range x>=1"),
+        (["--decay", "0"], "0.0 is not in the range 0<x<=1"),
+    ],
+)
+def test_command_refuses_what_cannot_be_drawn(photos: str, options: list[str], text: str) -> None:
+    result = CliRunner().invoke(command, ["--photos", photos, *options])
+    assert result.exit_code == 2
+    assert text in " ".join(result.output.split())
