@@ -119,7 +119,7 @@ def quality(
     skip: columns left out. limit: pictures of a set, the first by name.
     Raises: UnknownName for a set without a task; what sessions and read_pairs raise.
     """
-    from colora.train.photos import read_pairs
+    from colora.train.pairs import read_pairs
 
     sets = {folder.resolve().name: read_pairs(folder)[:limit] for folder in folders}
     if strange := [name for name in sets if name not in tasks]:

@@ -8,7 +8,8 @@ from colora.devices.errors import ColoraError, MissingExtra, unknown
 
 COMMANDS = {
     "pretrain": ("colora.train.pretrain:command", "Train a backbone on randomly ordered degradations."),
-    "adapt": ("colora.train.adapt:command", "Adapt a backbone to one task."),
+    "adapt": ("colora.train.cli_adapt:command", "Adapt a backbone to one task."),
+    "attribution": ("colora.train.attribution_plot:command", "Show what parts of a backbone a task uses."),
     "import": ("colora.train.import_checkpoint:command", "Take a published checkpoint as a backbone."),
     "export": ("colora.export.cli:command", "Compile a backbone and adapters into a bundle."),
     "restore": ("colora.runtime.cli_restore:command", "Restore pictures with a bundle."),

@@ -1,4 +1,4 @@
-"""How good a network is: mean PSNR over sets of pairs, images padded and tiled as on the device."""
+"""How good a network is: mean PSNR over sets of pairs; sets of whole images are padded and tiled as on the device."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,20 +11,20 @@ from colora.runtime.quality import psnr
 from colora.train.backbones import Backbone
 from colora.train.photos import Pair, Pixels
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 LARGEST = 16384
 
 
 def restorer(module: nn.Module, backbone: Backbone) -> Callable[[Pixels], Pixels]:
-    """Function H×W×3 RGB uint8 → the same, restored by `module` in fp32."""
+    """Function H×W×3 RGB uint8 → the same, restored by `module` in fp32, on the device where it lies."""
     m = backbone.pad.multiple_of
     shapes = Shapes((m, m), (256, 256), (LARGEST, LARGEST), m)
     module.eval()
 
     @torch.no_grad()
     def run(tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-        restored: NDArray[np.float32] = module(torch.from_numpy(tensor)).numpy()
+        restored: NDArray[np.float32] = module(torch.from_numpy(tensor).to(_device(module))).cpu().numpy()
         return restored
 
     return lambda image: tiles.apply(image, run, shapes, backbone.pad, backbone.tile)
@@ -33,6 +33,26 @@ def restorer(module: nn.Module, backbone: Backbone) -> Callable[[Pixels], Pixels
 def mean_psnr(restore: Callable[[Pixels], Pixels], pairs: Sequence[Pair]) -> float:
     """Mean over the pairs of PSNR in dB on 8-bit RGB."""
     return float(np.mean([psnr(restore(pair.degraded), pair.clean) for pair in pairs]))
+
+
+def held_out_psnr(pairs: Sequence[tuple[Tensor, Tensor]]) -> Callable[[nn.Module], float]:
+    """Function model → mean PSNR in dB over the pairs, for `fit` to validate with.
+
+    pairs: (degraded, clean), each (1, 3, H, W) float32 in [0, 1], sides as the model takes them.
+    """
+
+    @torch.no_grad()
+    def validate(model: nn.Module) -> float:
+        model.eval()
+        device = _device(model)
+        errors = [(model(x.to(device)).clamp(0, 1) - y.to(device)).square().mean() for x, y in pairs]
+        return float(-10 * torch.log10(torch.stack(errors)).mean())
+
+    return validate
+
+
+def _device(module: nn.Module) -> torch.device:
+    return next(module.parameters()).device
 
 
 def compare(
@@ -60,6 +80,7 @@ def print_table(table: Mapping[str, Mapping[str, float]], title: str) -> None:
     Console().print(drawn)
 
 
-def set_name(folder: Path) -> str:
-    """Name of a set of pairs: its folder's, as a word for quality records."""
-    return folder.resolve().name.lower().replace("-", "_").replace(" ", "_")
+def set_name(source: Path) -> str:
+    """Name of a set of pairs: its folder's or list's, as a word for quality records."""
+    source = source.resolve()
+    return (source.name if source.is_dir() else source.stem).lower().replace("-", "_").replace(" ", "_")

@@ -1,22 +1,26 @@
 """What a task is learnt from: clean photographs degraded on the way, or real pairs."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from colora.devices.errors import UnknownName, unknown
 from colora.train.degradations import DEGRADATIONS, Image
+from colora.train.pairs import read_pairs
 from colora.train.photos import (
     Pair,
+    Pixels,
     clean_crop,
+    keep_out,
     pair_crop,
     picture_files,
-    read_pairs,
     read_rgb,
     split,
     to_float,
 )
-from colora.train.tasks import Task
+from colora.train.tasks import Task, find_task
 from numpy.random import Generator
 
 
@@ -29,11 +33,43 @@ class Examples:
     held_out: Sequence[Pair]
     """kept out of training: for validation and attribution"""
     told: str
-    """says what the examples are, for records and for the key of the cache"""
+    """says what the examples are, for people and for records"""
+    sources: Sequence[tuple[Pixels, ...]]
+    """what is drawn from: (photograph,) or (degraded, clean), H×W×3 RGB uint8"""
+
+    @property
+    def sha256(self) -> str:
+        """Of what is drawn from and of how: it tells whether an earlier run learnt from the same."""
+        found = hashlib.sha256(self.told.encode())
+        for source in self.sources:
+            for picture in source:
+                found.update(repr(picture.shape).encode())
+                found.update(picture.tobytes())
+        return found.hexdigest()
 
 
-def from_photos(task: Task, folders: Sequence[Path], held_out: int, seed: int) -> Examples:
-    """Clean photographs degraded as `task` says, rounded to 8 bits; held out are 256×256 centres of some of them."""
+def task_of(name: str, degrade: str | None = None) -> Task:
+    """The task of that name in TASKS; with `degrade` the user's own: names in DEGRADATIONS joined by "+", in the order
+    in which they are applied, e.g. "haze+noise". Raises UnknownName with the nearest names."""
+    if degrade is None:
+        try:
+            return find_task(name)
+        except UnknownName as error:
+            raise UnknownName(
+                f"{error}; for a task of your own give --pairs, or --degrade with --photos"
+            ) from None
+    steps = tuple(step.strip() for step in degrade.split("+"))
+    for step in steps:
+        if step not in DEGRADATIONS:
+            raise unknown("degradation", step, DEGRADATIONS)
+    return Task(name, f"{degrade}, chosen by the user", steps)
+
+
+def from_photos(task: Task, folders: Sequence[Path], held_out: int | None = None, seed: int = 0) -> Examples:
+    """Clean photographs degraded as `task` says, rounded to 8 bits; held out are 256×256 centres of some of them.
+
+    held_out: see `keep_out`. Raises ImageError for pictures that can't be used.
+    """
     train, kept = split([f for folder in folders for f in picture_files(folder)], held_out)
     photos = [read_rgb(f) for f in train]
 
@@ -53,15 +89,22 @@ def from_photos(task: Task, folders: Sequence[Path], held_out: int, seed: int) -
         clean = photo[y : y + 256, x : x + 256]
         degraded = degrade(to_float(clean), np.random.default_rng([seed, i]))
         pairs.append(Pair(file.stem, np.rint(degraded * 255).astype(np.uint8), clean))
-    source = f"{len(train)} photographs of {', '.join(f.name for f in folders)}"
-    return Examples(draw, pairs, f"{source}, degraded by {' → '.join(task.degradations)}")
+    told = (
+        f"{len(photos)} photographs of {', '.join(f.name for f in folders)}, "
+        f"degraded by {' → '.join(task.degradations)}; {len(pairs)} more held out"
+    )
+    return Examples(draw, pairs, told, [(photo,) for photo in photos])
 
 
-def from_pairs(folder: Path, held_out: int) -> Examples:
-    """Real pairs in `folder`/input and `folder`/target; every n-th is held out."""
-    pairs = read_pairs(folder)
-    kept = pairs[:: max(2, len(pairs) // held_out)][:held_out] if held_out else []
+def from_pairs(source: Path, held_out: int | None = None) -> Examples:
+    """Real pairs of a folder or list (`read_pairs`); every n-th is held out, as many as `keep_out` says."""
+    pairs = read_pairs(source)
+    count = keep_out(len(pairs), held_out)
+    kept = pairs[:: len(pairs) // count][:count] if count else []
     rest = [pair for pair in pairs if all(pair is not k for k in kept)]
     return Examples(
-        lambda rng, patch: pair_crop(rest, patch, rng), kept, f"{len(rest)} pairs of {folder.name}"
+        lambda rng, patch: pair_crop(rest, patch, rng),
+        kept,
+        f"{len(rest)} pairs of {source.name}; {len(kept)} more held out",
+        [(pair.degraded, pair.clean) for pair in rest],
     )

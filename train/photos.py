@@ -29,10 +29,15 @@ def picture_files(folder: Path) -> list[Path]:
 
 
 def read_rgb(path: Path) -> Pixels:
-    """H×W×3 RGB uint8. Raises ImageError where OpenCV can't decode the file."""
-    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    """H×W×3 RGB uint8, upright. Raises ImageError where OpenCV can't decode the file, and for grey and 16-bit ones."""
+    coded = np.fromfile(path, np.uint8)
+    pixels = cv2.imdecode(coded, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH) if coded.size else None
     if pixels is None:
-        raise ImageError(f"{path}: not a picture that OpenCV can read")
+        raise ImageError(f"{path}: not a picture that OpenCV can read: replace it, or leave it out")
+    if pixels.dtype != np.uint8:
+        raise ImageError(f"{path}: {pixels.dtype}; expected 8 bits a channel: convert it, or leave it out")
+    if pixels.ndim != 3:
+        raise ImageError(f"{path}: grey; expected three channels, RGB: convert it, or leave it out")
     return np.ascontiguousarray(pixels[..., ::-1])
 
 
@@ -42,9 +47,15 @@ def photograph(path: Path) -> str:
     return parts[0] if len(parts) == 3 and all(p.isdigit() for p in parts[1:]) else path.stem
 
 
-def split(files: Sequence[Path], held_out: int) -> tuple[list[Path], list[Path]]:
-    """(training, validation) files: every n-th photograph, `held_out` of them, is kept out with all its tiles."""
+def keep_out(count: int, held_out: int | None) -> int:
+    """How many of `count` pictures to hold out: `held_out`, or where that is None an eighth, at least 1, at most 12."""
+    return min(count, min(12, max(1, count // 8)) if held_out is None else held_out)
+
+
+def split(files: Sequence[Path], held_out: int | None) -> tuple[list[Path], list[Path]]:
+    """(training, validation) files: every n-th photograph, `keep_out` of them, is kept out with all its tiles."""
     names = sorted({photograph(f) for f in files})
+    held_out = keep_out(len(names), held_out)
     kept = set(names[:: max(1, len(names) // held_out)][:held_out]) if held_out else set()
     train = [f for f in files if photograph(f) not in kept]
     first = {photograph(f): f for f in reversed(files) if photograph(f) in kept}
@@ -58,26 +69,6 @@ class Pair:
     name: str
     degraded: Pixels
     clean: Pixels
-
-
-def read_pairs(folder: Path) -> list[Pair]:
-    """Pairs of `folder`/input and `folder`/target, matched by file stem, sorted by it.
-
-    Raises ImageError for a file without its partner and for pairs of unequal size.
-    """
-    degraded = {p.stem: p for p in picture_files(folder / "input")}
-    clean = {p.stem: p for p in picture_files(folder / "target")}
-    if alone := sorted(degraded.keys() ^ clean.keys()):
-        raise ImageError(
-            f"{folder}: {len(alone)} pictures have no partner in input/ or target/, first {alone[0]!r}"
-        )
-    pairs = [Pair(stem, read_rgb(degraded[stem]), read_rgb(clean[stem])) for stem in sorted(degraded)]
-    for pair in pairs:
-        if pair.degraded.shape != pair.clean.shape:
-            raise ImageError(
-                f"{folder}: {pair.name}: input is {pair.degraded.shape}, target {pair.clean.shape}; expected equal"
-            )
-    return pairs
 
 
 def to_float(pixels: Pixels) -> Image:

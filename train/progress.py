@@ -2,17 +2,35 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from colora.train.distributed import rank_and_world
 from colora.train.fit import Progress
+from colora.train.tensorboard import tensorboard_log
+
+
+@contextmanager
+def reporting(title: str, log: Path | None = None) -> Iterator[Callable[[Progress], None]]:
+    """Context that yields the function to hand to `fit` as `report`: a progress bar, and TensorBoard in `log`."""
+    with progress_bar(title) as show, tensorboard_log(log) as write:
+
+        def report(progress: Progress) -> None:
+            show(progress)
+            write(progress)
+
+        yield report
 
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[Progress], None]]:
-    """Context that yields the function to hand to `fit` as `report`."""
+    """Context that yields a function that shows progress; of several processes only the first one shows any."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
+    if rank_and_world()[0]:
+        yield lambda progress: None
+        return
     console = Console()
     if not console.is_terminal:
         print(title, flush=True)

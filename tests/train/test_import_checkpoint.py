@@ -237,6 +237,6 @@ def test_grey_and_dual_pixel_are_imported_and_refused_by_the_steps_that_need_rgb
         with pytest.raises(CheckpointError, match=refusal.format("export")):
             make_plan(["rain"], str(out), output=tmp_path / "bundle")
         once = AdaptConfig(FitConfig(steps=1), FitConfig(steps=1))
-        nothing = Examples(lambda rng, patch: pytest.fail("drawn"), [], "nothing")
+        nothing = Examples(lambda rng, patch: pytest.fail("drawn"), [], "nothing", [])
         with pytest.raises(CheckpointError, match=refusal.format("adapt")):
             adapt("fog", load_backbone(str(out)), nothing, tmp_path / "fog.safetensors", once)

@@ -1,0 +1,200 @@
+"""`colora adapt` end to end on a tiny backbone, and what it refuses before it trains."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from colora.devices.errors import ColoraError
+from colora.runtime.adapter import read_adapter
+from colora.runtime.cli import main
+from colora.runtime.image import read_image, write_image
+from colora.train.adapt import AdaptConfig, check
+from colora.train.backbones import find_backbone
+from colora.train.checkpoint import load_backbone, save_backbone
+from colora.train.examples import Examples
+from colora.train.fit import FitConfig
+from colora.train.photos import Pair
+
+SIZES = {
+    "budget": 1,
+    "batch": 2,
+    "patch": 16,
+    "steps": 3,
+    "target-steps": 2,
+    "faig-steps": 2,
+    "faig-images": 1,
+}
+QUICK = ["--threads", "1", *(word for name, value in SIZES.items() for word in (f"--{name}", str(value)))]
+"""a budget of 1, since the golden output alone takes 0.45 of so small a backbone"""
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("backbone") / "tiny.safetensors"
+    spec = find_backbone("nafnet-tiny")
+    save_backbone(path, spec.build(), spec, {})
+    return path
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    """Sixteen grey-brown fields under fog: the clean picture halfway to white."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "foggy"
+    for i in range(16):
+        clean = np.kron(rng.integers(0, 200, (5, 4, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+        for side, picture in (("input", 128 + clean // 2), ("target", clean)):
+            (folder / side).mkdir(parents=True, exist_ok=True)
+            write_image(folder / side / f"{i:02}.png", picture)
+    return folder
+
+
+def adapt(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["adapt", *map(str, arguments)])
+
+
+def test_pairs_of_a_task_of_the_users_own(pairs: Path, backbone: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out" / "fog.safetensors"
+    arguments = (
+        "--task",
+        "fog",
+        "--pairs",
+        pairs,
+        "--backbone",
+        backbone,
+        *QUICK,
+        "-o",
+        output,
+        "--eval",
+        pairs,
+    )
+    done = adapt(*arguments)
+    assert done.exit_code == 0, done.output
+    assert "fog: 14 pairs of foggy; 2 more held out" in done.output
+    adapter = read_adapter(output, load_backbone(str(backbone)).sha256)
+    assert adapter.task == "fog"
+    columns = ("input", "backbone", "adapted", "full_tuning")
+    assert adapter.quality.keys() == {f"{s}_{c}_psnr_db" for s in ("held_out", "foggy") for c in columns}
+    for figure in adapter.quality.values():
+        assert f"{figure:.2f}" in done.output
+    sheet = read_image(tmp_path / "out" / "fog-sheet.png")
+    assert sheet.shape == (3 * (20 + 256 + 8) - 8, 4 * (256 + 8) - 8, 3)  # two held out, one of the set
+    middle = read_image(pairs / "target" / "00.png")  # the first pair of each set, and the first one held out
+    assert (sheet[20:60, 3 * 264 : 3 * 264 + 32] == middle).all()
+
+    again = adapt(*arguments)  # nothing is trained anew
+    assert again.exit_code == 0, again.output
+    assert read_adapter(output).content_sha256 == adapter.content_sha256
+    write_image(pairs / "input" / "07.png", np.full((40, 32, 3), 255, np.uint8))
+    assert adapt(*arguments).exit_code == 0  # other pictures under the same names: all is
+    assert read_adapter(output).content_sha256 != adapter.content_sha256
+
+
+def test_photographs_degraded_as_the_user_says(pairs: Path, backbone: Path, tmp_path: Path) -> None:
+    output = tmp_path / "smog.safetensors"
+    arguments = ("--task", "smog", "--photos", pairs / "target", "--backbone", backbone, *QUICK, "-o", output)
+    done = adapt(*arguments, "--degrade", "haze+noise", "--loss", "charbonnier", "--held-out", 1)
+    assert done.exit_code == 0, done.output
+    assert "smog: 15 photographs of target, degraded by haze → noise; 1 more held out" in done.output
+    assert read_adapter(output).task == "smog"
+    rows = (tmp_path / "smog").glob("fit-*/curve.jsonl")
+    last = json.loads(next(rows).read_text().splitlines()[-1])
+    assert last["validation_db"] is not None and last["loss"] > 0  # PSNR as a loss would be negative here
+
+    done = adapt(*arguments, "--degrade", "haze+nois")
+    assert done.exit_code == 2 and "unknown degradation 'nois': did you mean noise?" in done.output
+    done = adapt(*arguments)
+    assert done.exit_code == 2 and "unknown task 'smog'" in done.output and "--degrade" in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--task", "Fog 1", "--pairs", "."], "task name 'Fog 1': expected a-z"),
+        (["--pairs", ".", "--degrade", "haze"], "--degrade goes with --photos"),
+        (["--pairs", ".", "--photos", "."], "give either --photos"),
+        (["--pairs", ".", "--eval", "input", "--eval", "../foggy/input"], "the same name: rename"),
+        (["--pairs", ".", "--device", "cuda:99"], "'cuda:99' can't be used here"),
+        (["--pairs", ".", "--device", "abacus"], "'abacus' can't be used here"),
+        (
+            ["--pairs", ".", "--held-out", "16"],
+            "0 pairs of foggy; 16 more held out; expected at least 2 to train on",
+        ),
+        (
+            ["--pairs", ".", "--held-out", "15"],
+            "1 pairs of foggy; 15 more held out; expected at least 2 to train on",
+        ),
+    ],
+)
+def test_refuses(
+    pairs: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], text: str
+) -> None:
+    monkeypatch.chdir(pairs)
+    arguments = [a if a != "." else str(pairs) for a in arguments]
+    done = adapt("--task", "fog", "--backbone", backbone, *QUICK, *arguments)
+    assert done.exit_code == 2
+    assert text in " ".join(done.output.split())
+    assert not Path("runs").exists() or not list(Path("runs").iterdir())
+
+
+def small(pixels: int) -> Examples:
+    picture = np.zeros((pixels, pixels, 3), np.uint8)
+    return Examples(
+        lambda rng, patch: pytest.fail("drawn"), [Pair("a", picture, picture)], "one", [(picture,)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "examples", "text"),
+    [
+        (lambda c: c, small(16), None),
+        (
+            lambda c: replace(c, budget=0.3),
+            small(16),
+            r"budget 0\.3 of the [\d,]+ numbers of nafnet-tiny; expected at",
+        ),
+        (
+            lambda c: replace(c, budget=1.2),
+            small(16),
+            r"budget 1\.2 .* at most 1, which is as much as a tuned copy",
+        ),
+        (lambda c: replace(c, budget=0.0), small(16), r"budget 0 of"),
+        (
+            lambda c: replace(c, patch=18),
+            small(20),
+            r"a patch of 18 pixels; expected a multiple of 4 .*--patch 16",
+        ),
+        (lambda c: c, small(15), r"one: the smallest side is 15 pixels; expected at least the patch of 16"),
+        (
+            lambda c: replace(c, batch=2),
+            small(16),
+            r"one; expected at least 2 to train on, one for each patch",
+        ),
+        (
+            lambda c: c,
+            replace(small(16), held_out=[]),
+            r"one; expected one for attribution: hold some out, or give -",
+        ),
+        (
+            lambda c: c,
+            replace(small(16), held_out=small(3).held_out),
+            r"a: a side below 4 pixels: leave it out",
+        ),
+    ],
+)
+def test_refuses_before_it_trains(
+    backbone: Path, change: Callable[[AdaptConfig], AdaptConfig], examples: Examples, text: str | None
+) -> None:
+    config = change(AdaptConfig(FitConfig(1), FitConfig(1), budget=1.0, batch=1, patch=16))
+    checkpoint = load_backbone(str(backbone))
+    if text is None:
+        check("fog", checkpoint, examples, config, ranks_given=False)
+        return
+    with pytest.raises(ColoraError, match=text):
+        check("fog", checkpoint, examples, config, ranks_given=False)

@@ -1,0 +1,124 @@
+"""`colora adapt`: a low-rank adapter of a backbone for a task, from real pairs or from degraded photographs."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+from colora.train.adapt import AdaptConfig, adapt, sheet_path
+from colora.train.backbones import DEFAULT_BACKBONE
+from colora.train.checkpoint import load_backbone
+from colora.train.distributed import rank_and_world
+from colora.train.evaluate import print_table, set_name
+from colora.train.examples import from_pairs, from_photos, task_of
+from colora.train.options import TrainOptions, train_options
+from colora.train.pairs import read_pairs
+from colora.train.ranks import Allocation
+
+PATH = click.Path(exists=True, path_type=Path)
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command("adapt")
+@click.option(
+    "--task", required=True, help="Name of the task: a known one, or any with --pairs or --degrade."
+)
+@click.option("--backbone", default=DEFAULT_BACKBONE, show_default=True, help="Zoo name or file.")
+@click.option(
+    "--photos", multiple=True, type=FOLDER, help="Folder of clean photographs; may be given several times."
+)
+@click.option(
+    "--degrade", help='What spoils --photos, in this order, e.g. "haze+noise". [default: as the task says]'
+)
+@click.option(
+    "--pairs",
+    type=PATH,
+    help="Real pairs instead of --photos: a folder with input/ and target/, or a file of lines degraded,clean.",
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Adapter file. [default: runs/<task>.safetensors]"
+)
+@click.option("--ranks", type=FILE, help="Ranks of an earlier run: skips full tuning and attribution.")
+@click.option(
+    "--budget", type=float, help="Adapter size per backbone size. [default: 0.07 NAFNet, 0.11 Restormer]"
+)
+@click.option(
+    "--beta", default=0.01, show_default=True, help="Share given to layers that contribute nothing."
+)
+@click.option("--steps", default=2000, show_default=True, help="Steps for the adapter.")
+@click.option("--target-steps", default=800, show_default=True, help="Steps for the fully tuned copy.")
+@click.option("--lr", default=2e-3, show_default=True, help="Peak learning rate of the adapter.")
+@click.option(
+    "--target-lr", default=3e-4, show_default=True, help="Peak learning rate of the fully tuned copy."
+)
+@click.option("--faig-steps", default=100, show_default=True, help="Points on FAIG's path.")
+@click.option("--faig-images", default=8, show_default=True)
+@click.option(
+    "--eval", "evaluate", multiple=True, type=PATH, help="Further pairs to measure on, never trained on."
+)
+@train_options
+def command(
+    task: str,
+    backbone: str,
+    photos: tuple[Path, ...],
+    degrade: str | None,
+    pairs: Path | None,
+    output: Path | None,
+    ranks: Path | None,
+    budget: float | None,
+    beta: float,
+    steps: int,
+    target_steps: int,
+    lr: float,
+    target_lr: float,
+    faig_steps: int,
+    faig_images: int,
+    evaluate: tuple[Path, ...],
+    options: TrainOptions,
+) -> None:
+    """Adapt a backbone to a task with a low-rank adapter (CoLoRA). Run again to go on after a stop."""
+    if bool(photos) == (pairs is not None):
+        raise click.UsageError(
+            "give either --photos (clean photographs) or --pairs (degraded and clean ones)"
+        )
+    if pairs and degrade:
+        raise click.UsageError("--degrade goes with --photos: the pictures of --pairs are degraded already")
+    if len({set_name(source) for source in evaluate}) < len(evaluate):
+        raise click.UsageError("two sets of --eval have the same name: rename a folder or list")
+    with options.joined() as options:
+        if pairs:
+            examples = from_pairs(pairs, options.held_out)
+        else:
+            examples = from_photos(task_of(task, degrade), photos, options.held_out, options.seed)
+        first = rank_and_world()[0] == 0
+        if first:
+            click.echo(f"{task}: {examples.told}")
+        output = output or Path("runs") / f"{task}.safetensors"
+        fit_config = options.fit_config(steps, lr)
+        config = AdaptConfig(
+            fit_config,
+            replace(fit_config, steps=target_steps, lr=target_lr),
+            budget,
+            beta,
+            faig_steps,
+            faig_images,
+            options.batch,
+            options.patch,
+            options.seed,
+        )
+        table = adapt(
+            task,
+            load_backbone(backbone),
+            examples,
+            output,
+            config,
+            ranks=Allocation.read(ranks) if ranks else None,
+            sets={set_name(source): read_pairs(source) for source in evaluate},
+            log=options.tensorboard,
+        )
+        if first:
+            if table:
+                print_table(table, f"{task}: mean PSNR in dB")
+                click.echo(f"{sheet_path(output)}  before and after")
+            click.echo(f"{output}  {output.stat().st_size / 1e6:.2f} MB")
+            click.echo(f"next: colora export --task {task} --adapter {output} --backbone {backbone}")

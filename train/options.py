@@ -1,0 +1,131 @@
+"""What the commands that train have in common: their options, and where and by how many processes they run."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from functools import wraps
+from pathlib import Path
+
+import click
+import torch
+from colora.train.distributed import process_group, rank_and_world
+from colora.train.fit import FitConfig
+from colora.train.losses import LOSSES
+
+OPTIONS = (
+    click.option(
+        "--batch", type=click.IntRange(min=1), default=4, show_default=True, help="Patches in a step."
+    ),
+    click.option(
+        "--patch",
+        type=click.IntRange(min=1),
+        default=128,
+        show_default=True,
+        help="Side of a training patch in pixels.",
+    ),
+    click.option(
+        "--held-out",
+        type=click.IntRange(min=0),
+        help="How many to keep out of training. [default: an eighth, at most 12]",
+    ),
+    click.option("--loss", type=click.Choice(list(LOSSES)), default="psnr", show_default=True),
+    click.option("--seed", default=0, show_default=True),
+    click.option(
+        "--validate-every",
+        type=click.IntRange(min=1),
+        default=1000,
+        show_default=True,
+        help="Steps between validations.",
+    ),
+    click.option(
+        "--patience",
+        type=click.IntRange(min=1),
+        help="Stop after so many validations in a row without a new best. [default: never]",
+    ),
+    click.option("--device", default="cpu", show_default=True, help="Of torch, e.g. cuda."),
+    click.option("--bf16", is_flag=True, help="Autocast the forward pass to bfloat16."),
+    click.option("--compile", is_flag=True, help="torch.compile the model (first step takes minutes)."),
+    click.option("--threads", type=click.IntRange(min=1), help="Torch threads."),
+    click.option(
+        "--tensorboard",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Folder to log curves to, for TensorBoard.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Values of OPTIONS."""
+
+    batch: int
+    patch: int
+    held_out: int | None
+    loss: str
+    seed: int
+    validate_every: int
+    patience: int | None
+    device: str
+    bf16: bool
+    compile: bool
+    threads: int | None
+    tensorboard: Path | None
+
+    def fit_config(self, steps: int, lr: float) -> FitConfig:
+        """With these steps and this peak learning rate."""
+        return FitConfig(
+            steps=steps,
+            lr=lr,
+            loss=self.loss,
+            bf16=self.bf16,
+            compile=self.compile,
+            device=self.device,
+            threads=self.threads,
+            validate_every=self.validate_every,
+            patience=self.patience,
+        )
+
+    @contextmanager
+    def joined(self) -> Iterator["TrainOptions"]:
+        """Joins the processes that torchrun started, if any, and yields the options with this one's device.
+
+        Raises click's exceptions for a device that is not there, a batch that the processes can't share equally, and a
+        loss that is no longer finite.
+        """
+        with process_group(_checked(self.device)) as device:
+            world = rank_and_world()[1]
+            if self.batch % world:
+                raise click.UsageError(
+                    f"a batch of {self.batch} can't be shared by {world} processes: --batch must be a multiple"
+                )
+            try:
+                yield replace(self, device=device)
+            except FloatingPointError as error:
+                raise click.ClickException(str(error)) from error
+
+
+def _checked(device: str) -> str:
+    try:
+        kind = torch.device(device).type
+        torch.empty(
+            0, device="cuda" if kind == "cuda" else device
+        )  # of torchrun's processes each has its own GPU
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise click.BadParameter(
+            f"{device!r} can't be used here: {reason}; take cpu", param_hint="--device"
+        ) from error
+    return device
+
+
+def train_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Decorator that gives a command OPTIONS; it gets their values as one argument, `options`."""
+
+    @wraps(command)
+    def with_options(**values: object) -> None:
+        shared = {field.name: values.pop(field.name) for field in fields(TrainOptions)}
+        command(options=TrainOptions(**shared), **values)  # type: ignore[arg-type]
+
+    for option in reversed(OPTIONS):
+        with_options = option(with_options)
+    return with_options
