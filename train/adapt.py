@@ -27,7 +27,7 @@ from colora.train.fit import FitConfig, Progress, fit
 from colora.train.methods import attach, collect, merged
 from colora.train.nafnet import NAFNet
 from colora.train.pairs import centres
-from colora.train.photos import Batches, Pair
+from colora.train.photos import Batches, Pair, require_usable
 from colora.train.progress import reporting
 from colora.train.ranks import Allocation, allocate, has_rank, rank_of, stored_numbers
 from colora.train.sheet import before_after
@@ -142,22 +142,8 @@ def check(
             f"task name {task!r}: expected a-z, 0-9, _, + and -, at most 64, no sign first, as it names a file"
         )
     multiple = backbone.backbone.pad.multiple_of
-    if config.patch % multiple:
-        raise ColoraError(
-            f"a patch of {config.patch} pixels; expected a multiple of {multiple} for {backbone.backbone.name}: "
-            f"--patch {max(1, config.patch // multiple) * multiple}"
-        )
-    if len(examples.sources) < config.batch:
-        raise ImageError(
-            f"{examples.told}; expected at least {config.batch} to train on, one for each patch of a batch: "
-            "give more, or lower --held-out or --batch"
-        )
-    smallest = min(min(picture.shape[:2]) for source in examples.sources for picture in source)
-    if smallest < config.patch:
-        raise ImageError(
-            f"{examples.told}: the smallest side is {smallest} pixels; expected at least the patch of "
-            f"{config.patch}: lower --patch, or leave small pictures out"
-        )
+    pictures = [source[-1] for source in examples.sources]
+    require_usable(pictures, examples.told, config.batch, config.patch, multiple)
     for pair in examples.held_out:
         if min(pair.clean.shape[:2]) < multiple:
             raise ImageError(f"{pair.name}: a side below {multiple} pixels: leave it out")

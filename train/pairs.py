@@ -83,13 +83,17 @@ def _from_list(file: Path) -> list[tuple[str, Path, Path]]:
     return found
 
 
+def middle(shape: tuple[int, ...], side: int, multiple_of: int) -> tuple[slice, slice]:
+    """The part of an H×W×3 picture around its centre, sides at most `side` and multiples of `multiple_of`."""
+    sizes = [min(n, side) // multiple_of * multiple_of for n in shape[:2]]
+    y, x = ((n - size) // 2 for n, size in zip(shape[:2], sizes, strict=True))
+    return slice(y, y + sizes[0]), slice(x, x + sizes[1])
+
+
 def centres(pairs: Sequence[Pair], side: int, multiple_of: int) -> list[tuple[Tensor, Tensor]]:
-    """(degraded, clean) of each pair's middle, both (1, 3, h, w) float32 in [0, 1]; h and w are at most `side` and
-    multiples of `multiple_of`."""
+    """(degraded, clean) of each pair's `middle`, both (1, 3, h, w) float32 in [0, 1]."""
     cut = []
     for pair in pairs:
-        h, w = (min(n, side) // multiple_of * multiple_of for n in pair.clean.shape[:2])
-        y, x = (pair.clean.shape[0] - h) // 2, (pair.clean.shape[1] - w) // 2
-        window = (slice(y, y + h), slice(x, x + w))
+        window = middle(pair.clean.shape, side, multiple_of)
         cut.append((to_tensor([to_float(pair.degraded[window])]), to_tensor([to_float(pair.clean[window])])))
     return cut

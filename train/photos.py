@@ -71,6 +71,30 @@ class Pair:
     clean: Pixels
 
 
+def require_usable(pictures: Sequence[Pixels], told: str, batch: int, patch: int, multiple_of: int) -> None:
+    """Refuses what can't be trained on; `told` says what the pictures are.
+
+    Raises ImageError for fewer than a batch has patches, for one smaller than a patch, and for a patch whose side the
+    network, which takes multiples of `multiple_of`, doesn't take.
+    """
+    if patch % multiple_of:
+        raise ImageError(
+            f"a patch of {patch} pixels; expected a multiple of {multiple_of} for this backbone: "
+            f"--patch {max(1, patch // multiple_of) * multiple_of}"
+        )
+    if len(pictures) < batch:
+        raise ImageError(
+            f"{told}; expected at least {batch} to train on, one for each patch of a batch: "
+            "give more, or lower --held-out or --batch"
+        )
+    smallest = min(min(picture.shape[:2]) for picture in pictures)
+    if smallest < patch:
+        raise ImageError(
+            f"{told}: the smallest side is {smallest} pixels; expected at least the patch of {patch}: "
+            "lower --patch, or leave small pictures out"
+        )
+
+
 def to_float(pixels: Pixels) -> Image:
     return pixels.astype(np.float32) / np.float32(255)
 

@@ -8,8 +8,9 @@ from typing import cast
 import click
 import numpy as np
 import torch
+from colora.runtime.weights import weights_sha256
 from colora.train.backbones import DEFAULT_BACKBONE, find_backbone
-from colora.train.checkpoint import save_backbone
+from colora.train.checkpoint import arrays, save_backbone
 from colora.train.degradations import (
     DECAY,
     DEGRADATIONS,
@@ -22,42 +23,37 @@ from colora.train.degradations import (
     count_shares,
     prod,
 )
+from colora.train.distributed import rank_and_world
+from colora.train.evaluate import held_out_psnr
 from colora.train.fit import FitConfig, Progress, fit
+from colora.train.options import TrainOptions, train_options
+from colora.train.pairs import middle
 from colora.train.photos import (
     Batches,
     Pixels,
     clean_crop,
     picture_files,
     read_rgb,
+    require_usable,
     split,
     to_float,
     to_tensor,
 )
-from colora.train.progress import progress_bar
+from colora.train.progress import reporting
 from numpy.random import Generator
-from torch import nn
+from torch import Tensor
 
 
-def held_out_psnr(
-    photos: Sequence[Pixels], degrade: Degradation, size: int, seed: int
-) -> Callable[[nn.Module], float]:
-    """Function model → mean PSNR in dB over the photos' centres, size×size, degraded once and for all from `seed`."""
-    clean, degraded = [], []
+def held_out_centres(
+    photos: Sequence[Pixels], degrade: Degradation, side: int, multiple_of: int, seed: int
+) -> list[tuple[Tensor, Tensor]]:
+    """(degraded, clean) of each photo's `middle`, (1, 3, h, w) each, degraded once and for all from `seed`."""
+    centres = []
     for i, photo in enumerate(photos):
-        y, x = (photo.shape[0] - size) // 2, (photo.shape[1] - size) // 2
-        clean.append(to_float(photo[y : y + size, x : x + size]))
-        degraded.append(degrade(clean[-1], np.random.default_rng([seed, i]))[0])
-    inputs, targets = to_tensor(degraded), to_tensor(clean)
-
-    @torch.no_grad()
-    def validate(model: nn.Module) -> float:
-        model.eval()
-        errors = [
-            (model(x[None]).clamp(0, 1) - y).square().mean() for x, y in zip(inputs, targets, strict=True)
-        ]
-        return float(-10 * torch.log10(torch.stack(errors)).mean())
-
-    return validate
+        clean = to_float(photo[middle(photo.shape, side, multiple_of)])
+        degraded, _ = degrade(clean, np.random.default_rng([seed, i]))
+        centres.append((to_tensor([degraded]), to_tensor([clean])))
+    return centres
 
 
 def pretrain(
@@ -72,21 +68,24 @@ def pretrain(
     decay: float = DECAY,
     batch: int = 4,
     patch: int = 128,
-    held_out: int = 12,
+    held_out: int | None = None,
     seed: int = 0,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> str:
     """Trains `backbone` from random weights on `photos` (folders of clean pictures) and writes it to `output`.
 
     Each patch gets up to `max_count` of the degradations `names`, as `mode` and `decay` say: see `prod`. `output` names
-    a .safetensors file; the folder beside it, of the same stem, holds the resumable state and the curve. Returns the
-    weights' sha256.
+    a .safetensors file; the folder beside it, of the same stem, holds the resumable state and the curve. held_out: see
+    `keep_out`. Returns the weights' sha256. In a process group the first process writes.
+    Raises ImageError as `require_usable` does.
     """
     spec = find_backbone(backbone)
     files = [f for folder in photos for f in picture_files(folder)]
     train_files, kept_files = split(files, held_out)
     clean = [read_rgb(f) for f in train_files]
     kept = [read_rgb(f) for f in kept_files]
+    told = f"{len(clean)} photographs to train on, {len(kept)} held out"
+    require_usable(clean, told, batch, patch, spec.pad.multiple_of)
 
     def degrade(image: Image, rng: Generator) -> tuple[Image, str]:
         return prod(image, rng, names, max_count, mode, decay)
@@ -97,7 +96,9 @@ def pretrain(
 
     torch.manual_seed(seed)
     model = spec.build()
-    validate = held_out_psnr(kept, degrade, 256, seed) if kept else None
+    validate = None
+    if kept:
+        validate = held_out_psnr(held_out_centres(kept, degrade, 256, spec.pad.multiple_of, seed))
     fit(model, Batches(draw, batch, seed), config, output.with_suffix(""), validate, report)
     training = {
         "method": "PROD",
@@ -113,6 +114,8 @@ def pretrain(
         "seed": seed,
         "fit": asdict(config),
     }
+    if rank_and_world()[0]:
+        return weights_sha256(arrays(model))
     return save_backbone(output, model, spec, training)
 
 
@@ -168,16 +171,8 @@ def told_diversity(names: Sequence[str], max_count: int, mode: Mode, decay: floa
     help="Each further degradation is this much rarer; 1 draws all counts alike.",
 )
 @click.option("--steps", default=6000, show_default=True)
-@click.option("--batch", default=4, show_default=True)
-@click.option("--patch", default=128, show_default=True, help="Side of a training patch in pixels.")
-@click.option("--lr", default=1e-3, show_default=True)
-@click.option("--held-out", default=12, show_default=True, help="Photographs kept out for validation.")
-@click.option("--seed", default=0, show_default=True)
-@click.option("--bf16", is_flag=True, help="Autocast the forward pass to bfloat16.")
-@click.option(
-    "--compile", "compile_", is_flag=True, help="torch.compile the model (first step takes minutes)."
-)
-@click.option("--threads", type=int, help="Torch threads.")
+@click.option("--lr", default=1e-3, show_default=True, help="Peak learning rate.")
+@train_options
 def command(
     photos: tuple[Path, ...],
     output: Path,
@@ -187,14 +182,8 @@ def command(
     mode: str,
     decay: float,
     steps: int,
-    batch: int,
-    patch: int,
     lr: float,
-    held_out: int,
-    seed: int,
-    bf16: bool,
-    compile_: bool,
-    threads: int | None,
+    options: TrainOptions,
 ) -> None:
     """Pre-train a backbone on randomly ordered degradations (PROD). Run again to go on after a stop."""
     from colora.devices.errors import unknown
@@ -206,23 +195,26 @@ def command(
     if len(set(names)) < len(names):
         raise click.UsageError(f"--degradations {degradations}: expected each name once")
     chosen = cast(Mode, mode)  # click checked it
-    click.echo(told_diversity(names, max_count, chosen, decay))
-    config = FitConfig(steps=steps, lr=lr, bf16=bf16, compile=compile_, threads=threads)
-    with progress_bar(f"pretrain {backbone}") as report:
-        sha256 = pretrain(
-            photos,
-            output,
-            config,
-            backbone=backbone,
-            names=names,
-            max_count=max_count,
-            mode=chosen,
-            decay=decay,
-            batch=batch,
-            patch=patch,
-            held_out=held_out,
-            seed=seed,
-            report=report,
-        )
-    click.echo(f"{output}  sha256 {sha256[:16]}")
-    click.echo(f"next: colora adapt --task rain --backbone {output} --photos {photos[0]}")
+    with options.joined() as options:
+        first = rank_and_world()[0] == 0
+        if first:
+            click.echo(told_diversity(names, max_count, chosen, decay))
+        with reporting(f"pretrain {backbone}", options.tensorboard) as report:
+            sha256 = pretrain(
+                photos,
+                output,
+                options.fit_config(steps, lr),
+                backbone=backbone,
+                names=names,
+                max_count=max_count,
+                mode=chosen,
+                decay=decay,
+                batch=options.batch,
+                patch=options.patch,
+                held_out=options.held_out,
+                seed=options.seed,
+                report=report,
+            )
+        if first:
+            click.echo(f"{output}  sha256 {sha256[:16]}")
+            click.echo(f"next: colora adapt --task rain --backbone {output} --photos {photos[0]}")

@@ -1,0 +1,44 @@
+"""What a training reports: to TensorBoard every step, and a missing package by name."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from colora.devices.errors import MissingExtra
+from colora.train.fit import Progress
+from colora.train.progress import reporting
+
+
+def test_tensorboard_gets_every_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    with reporting("tuning", tmp_path / "run") as report:
+        for step in (1, 2, 3):
+            report(Progress(step, 3, -20.0 - step, 20.0 + step, 9.0, 0.0, 25.0 if step == 3 else None))
+    assert capsys.readouterr().out.splitlines()[0] == "tuning"  # no terminal: the title, and lines
+    log = events.EventAccumulator(str(tmp_path / "run")).Reload()
+    told = {name: [(e.step, e.value) for e in log.Scalars(name)] for name in log.Tags()["scalars"]}
+    assert told == {
+        "loss": [(1, -21.0), (2, -22.0), (3, -23.0)],
+        "psnr_db/batch": [(1, 21.0), (2, 22.0), (3, 23.0)],
+        "psnr_db/held_out": [(3, 25.0)],
+        "images_per_s": [(1, 9.0), (2, 9.0), (3, 9.0)],
+    }
+
+
+def test_missing_tensorboard_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with (
+        pytest.raises(MissingExtra, match=r"--tensorboard needs .* pip install 'colora\[tensorboard\]'"),
+        reporting("tuning", tmp_path),
+    ):
+        pytest.fail("went on")
+
+
+def test_other_processes_are_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in ("progress", "tensorboard"):
+        monkeypatch.setattr(f"colora.train.{module}.rank_and_world", lambda: (1, 2))
+    with reporting("tuning", tmp_path / "run") as report:
+        report(Progress(50, 50, 1.0, 1.0, 1.0, 0.0, 1.0))
+    assert capsys.readouterr().out == "" and not (tmp_path / "run").exists()
