@@ -5,13 +5,13 @@ hyper-parameters α and β; its formula is not public. Our reconstruction: with 
 
     δ_i = clip(β + α · s_i / mean(s), 0, 1)        r_i = max(1, round(δ_i · d·k / (d + k)))
 
-for a kernel flattened to d × k = Cout × (Cin·kh·kw); β is given, α is solved for the budget. Where r(d + k) ≥ d·k the
-delta is stored dense. Depthwise kernels, biases, norms and scales are small and always dense.
+for a kernel flattened to d × k = Cout × (Cin·kh·kw); one of α and β is given, the other solved for the budget. Where
+r(d + k) ≥ d·k the delta is stored dense. Depthwise kernels, biases, norms and scales are small and always dense.
 """
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -29,12 +29,13 @@ class Allocation:
     ranks: dict[str, int]
     """parameter → rank; 0 means a dense delta"""
     alpha: float
-    """gain that met the budget"""
+    """gain; 0 where the ranks follow no contribution"""
     beta: float
+    """share δ of a layer that contributes nothing"""
     stored: int
     """numbers that the deltas hold in all"""
     contribution: dict[str, float]
-    """the scores it follows, by parameter"""
+    """mean |FAIG| per number by parameter; empty where none was measured"""
 
     def write(self, path: Path) -> None:
         """Writes JSON, whole or not at all."""
@@ -74,36 +75,70 @@ def stored_numbers(shapes: Mapping[str, Shape], ranks: Mapping[str, int]) -> int
 
 
 def allocate(
-    shapes: Mapping[str, Shape], contribution: Mapping[str, float], budget: int, beta: float = 0.01
+    shapes: Mapping[str, Shape],
+    contribution: Mapping[str, float],
+    budget: int,
+    beta: float | None = 0.01,
+    alpha: float | None = None,
 ) -> Allocation:
-    """Ranks for every parameter such that at most `budget` numbers are stored and no larger α fits.
+    """Ranks for every parameter such that at most `budget` numbers are stored.
 
-    shapes, contribution: by parameter name, equal keys. Raises ColoraError where not even rank 1 everywhere fits.
+    shapes, contribution: by parameter name; every kernel needs its contribution, finite and at least 0.
+    Of α and β the one that is None is solved: the largest that keeps the budget. A solved β lies in
+    [-α · max s / mean s, 1]; below 0 it is a threshold, under which layers get rank 1. Both given are taken as given.
+    Raises ColoraError where both are None, for a budget above the backbone's own size, and where it can't be kept.
     """
     kernels = [name for name, shape in shapes.items() if has_rank(shape)]
+    for name in kernels:
+        if not 0 <= contribution.get(name, math.nan) < math.inf:
+            raise ColoraError(
+                f"the contribution of {name} is {contribution.get(name, 'missing')}, expected a number of at least 0: "
+                "take an attribution of this backbone whose tuned copy has finite weights"
+            )
+    size = sum(math.prod(shape) for shape in shapes.values())
+    if budget > size:
+        raise ColoraError(
+            f"a budget of {budget:,} numbers is more than the backbone's own {size:,}: lower --budget"
+        )
     mean = sum(contribution[name] for name in kernels) / max(1, len(kernels)) or 1.0
+    relative = {name: contribution[name] / mean for name in kernels}
 
-    def at(alpha: float) -> dict[str, int]:
+    def at(alpha: float, beta: float) -> dict[str, int]:
         return {
-            name: rank_of(shape, min(1.0, max(0.0, beta + alpha * contribution[name] / mean)))
-            if has_rank(shape)
-            else 0
+            name: rank_of(shape, min(1.0, max(0.0, beta + alpha * relative[name]))) if has_rank(shape) else 0
             for name, shape in shapes.items()
         }
 
-    def cost(alpha: float) -> int:
-        return stored_numbers(shapes, at(alpha))
+    def cost(alpha: float, beta: float) -> int:
+        return stored_numbers(shapes, at(alpha, beta))
 
-    if cost(0.0) > budget:
+    if alpha is None:
+        if beta is None:
+            raise ColoraError("neither α nor β is given: give one, the budget decides the other")
+        given, high = beta, 1.0
+        while cost(high, given) <= budget and high < 1e6:
+            high *= 2
+        alpha = last_that_fits(lambda gain: cost(gain, given), budget, 0.0, high)
+    elif beta is None:
+        given, lowest = alpha, -alpha * max(relative.values(), default=0.0)
+        beta = last_that_fits(lambda base: cost(given, base), budget, lowest, 1.0)
+    ranks = at(alpha, beta)
+    stored = stored_numbers(shapes, ranks)
+    if stored > budget:
+        told = f"β = {beta} alone" if alpha == 0 else f"α = {alpha} with β = {beta}"
         raise ColoraError(
-            f"a budget of {budget:,} numbers is too small: β = {beta} alone stores {cost(0.0):,}; "
-            "raise --budget or lower --beta"
+            f"a budget of {budget:,} numbers is too small: {told} stores {stored:,}; raise --budget or lower "
+            + ("--beta" if alpha == 0 else "--alpha or --beta")
         )
-    low, high = 0.0, 1.0
-    while cost(high) <= budget and high < 1e6:
-        low, high = high, 2 * high
-    for _ in range(60):  # the cost never falls as α grows, so bisection finds the last α that fits
+    return Allocation(ranks, alpha, beta, stored, dict(contribution))
+
+
+def last_that_fits(cost: Callable[[float], int], budget: int, low: float, high: float) -> float:
+    """The largest x in [low, high] with cost(x) ≤ budget, by bisection: cost must not fall as x grows.
+
+    `low` where not even that fits.
+    """
+    for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if cost(middle) <= budget else (low, middle)
-    ranks = at(low)
-    return Allocation(ranks, low, beta, stored_numbers(shapes, ranks), dict(contribution))
+    return low

@@ -2,8 +2,11 @@
 
 import pytest
 import torch
-from colora.train.attribution import faig
+from colora.devices.errors import ColoraError
+from colora.train.attribution import along_path, faig
+from colora.train.contribution import kind_of
 from colora.train.nafnet import NAFNet, NAFNetConfig
+from colora.train.restormer import Restormer, RestormerConfig
 from torch import Tensor, nn
 
 
@@ -63,3 +66,35 @@ def test_a_parameter_that_did_not_change_contributes_nothing() -> None:
     assert all(value > 0 for name, value in found.contribution.items() if name != "intro.weight")
     for name, p in model.named_parameters():
         assert torch.equal(p, baseline[name])
+
+
+def test_every_parameter_is_scored_biases_norms_and_scales_too() -> None:
+    torch.manual_seed(3)
+    tiny = Restormer(RestormerConfig(dim=8, blocks=(1, 1, 1, 1), refinement_blocks=1))
+    for model in (network(2), tiny):
+        baseline = {name: p.detach().clone() for name, p in model.named_parameters()}
+        found = faig(model, baseline, perturbed(model, 0.02), images(1), 2)
+        assert found.contribution.keys() == baseline.keys()
+        assert found.numbers == {name: p.numel() for name, p in baseline.items()}
+        kinds = {kind_of(name) for name, score in found.contribution.items() if score > 0}
+        assert kinds >= {"convolution", "norm", "scale"}
+        assert ("bias" in kinds) == (model is not tiny)  # Restormer's convolutions have none
+
+
+def test_every_kth_point_of_a_path_is_a_coarser_path() -> None:
+    model = network(4)
+    baseline = {name: p.detach().clone() for name, p in model.named_parameters()}
+    target = perturbed(model, 0.02)
+    fine, coarse = (list(along_path(model, baseline, target, images(1)[0], n)) for n in (6, 2))
+    for a, b in zip(fine[::3], coarse, strict=True):
+        assert all(torch.equal(a[name], b[name]) for name in baseline)
+
+
+@pytest.mark.parametrize(("count", "steps"), [(0, 3), (1, 0)])
+def test_nothing_to_attribute_on_is_refused(count: int, steps: int) -> None:
+    model = network(0)
+    weights = {name: p.detach() for name, p in model.named_parameters()}
+    with pytest.raises(
+        ColoraError, match=f"FAIG along {steps} points over {count} images: expected at least 1"
+    ):
+        faig(model, weights, weights, images(count), steps)

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 from colora.devices.errors import ColoraError
 from colora.train.ranks import allocate, has_rank, rank_of, stored_numbers
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 SHAPES = {
@@ -21,7 +21,7 @@ TOTAL = sum(math.prod(shape) for shape in SHAPES.values())
 scores = st.fixed_dictionaries({name: st.floats(0, 10) for name in SHAPES})
 
 
-@given(contribution=scores, share=st.floats(0.12, 1.5))
+@given(contribution=scores, share=st.floats(0.12, 1.0))
 def test_spends_the_budget_and_no_more(contribution: dict[str, float], share: float) -> None:
     budget = int(share * TOTAL)
     found = allocate(SHAPES, contribution, budget)
@@ -41,6 +41,35 @@ def test_equal_layers_with_more_contribution_get_no_lower_rank(contribution: dic
     assert all(spent[a] <= spent[b] for a, b in pairwise(ordered))
 
 
+@given(contribution=scores, share=st.floats(0.12, 1.0), alpha=st.floats(0, 100))
+def test_a_solved_beta_keeps_the_budget_and_a_larger_one_would_not(
+    contribution: dict[str, float], share: float, alpha: float
+) -> None:
+    budget = int(share * TOTAL)
+    found = allocate(SHAPES, contribution, budget, beta=None, alpha=alpha)
+    assert found.alpha == alpha
+    assert found.stored <= budget
+    assume(found.beta < 0.99)  # at 1 every layer is full already
+    # 60 halvings of an interval of at most 600 leave 1e-15; 1e-6 is well above rounding
+    with pytest.raises(ColoraError, match=r"too small: (α = .* with )?β = .* stores"):
+        allocate(SHAPES, contribution, budget, beta=found.beta + 1e-6, alpha=alpha)
+
+
+@given(contribution=st.fixed_dictionaries({name: st.integers(0, 1000).map(float) for name in SHAPES}))
+def test_only_proportions_of_the_contribution_count(contribution: dict[str, float]) -> None:
+    doubled = {name: 2 * score for name, score in contribution.items()}  # exact in floating point
+    one, two = (allocate(SHAPES, scores, TOTAL // 3) for scores in (contribution, doubled))
+    assert (one.ranks, one.alpha) == (two.ranks, two.alpha)
+
+
+def test_alpha_and_beta_given_are_taken_as_given() -> None:
+    contribution = dict.fromkeys(SHAPES, 3.0)
+    solved = allocate(SHAPES, contribution, TOTAL // 3)
+    assert allocate(SHAPES, contribution, TOTAL, solved.beta, solved.alpha).ranks == solved.ranks
+    with pytest.raises(ColoraError, match="neither α nor β is given: give one"):
+        allocate(SHAPES, contribution, TOTAL, beta=None)
+
+
 def test_rank_of_follows_the_share() -> None:
     assert rank_of((64, 64, 1, 1), 0.0) == 1
     assert rank_of((64, 64, 1, 1), 0.25) == 8  # 0.25 · 64·64 / 128
@@ -52,3 +81,16 @@ def test_too_small_a_budget_says_what_it_needs() -> None:
         ColoraError, match=r"budget of 100 numbers is too small: β = 0.01 alone stores 1,\d+; raise"
     ):
         allocate(SHAPES, dict.fromkeys(SHAPES, 1.0), 100)
+
+
+def test_a_budget_above_the_backbone_is_refused() -> None:
+    with pytest.raises(ColoraError, match=r"more than the backbone's own 1\d,\d{3}: lower --budget"):
+        allocate(SHAPES, dict.fromkeys(SHAPES, 1.0), TOTAL + 1)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -1.0])
+def test_a_contribution_that_is_none_is_refused(bad: float) -> None:
+    with pytest.raises(ColoraError, match=r"contribution of b\.weight is (nan|inf|-1\.0), expected a number"):
+        allocate(SHAPES, dict.fromkeys(SHAPES, 1.0) | {"b.weight": bad}, TOTAL)
+    with pytest.raises(ColoraError, match=r"contribution of a\.weight is missing"):
+        allocate(SHAPES, {}, TOTAL)
