@@ -1,12 +1,12 @@
-"""Progress of a training on the terminal: a bar with loss, PSNR, speed, time left; lines where there is no terminal."""
+"""What a training reports: on the terminal a bar with loss, PSNR, speed, time left, or lines; curves to TensorBoard."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from colora.devices.errors import missing_extra
 from colora.train.distributed import rank_and_world
 from colora.train.fit import Progress
-from colora.train.tensorboard import tensorboard_log
 
 
 @contextmanager
@@ -69,3 +69,35 @@ def _print_line(progress: Progress) -> None:
         f"{progress.seconds_left / 60:5.1f} min left{held_out}",
         flush=True,
     )
+
+
+@contextmanager
+def tensorboard_log(folder: Path | None) -> Iterator[Callable[[Progress], None]]:
+    """Context that yields a function to hand to `fit` as `report`: it logs every step to `folder`, if that is given.
+
+    Of several processes the first one logs. Raises MissingExtra where TensorBoard is not installed.
+    """
+    if folder is None or rank_and_world()[0]:
+        yield lambda progress: None
+        return
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise missing_extra("tensorboard", "tensorboard", "--tensorboard") from error
+
+    def log(progress: Progress) -> None:
+        values = {
+            "loss": progress.loss,
+            "psnr_db/batch": progress.psnr_db,
+            "psnr_db/held_out": progress.validation_db,
+            "images_per_s": progress.images_per_s,
+        }
+        for name, value in values.items():
+            if value is not None:
+                writer.add_scalar(name, value, progress.step)
+
+    writer = SummaryWriter(str(folder))
+    try:
+        yield log
+    finally:
+        writer.close()

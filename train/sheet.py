@@ -28,7 +28,9 @@ def before_after(pairs: Sequence[Pair], restorers: Mapping[str, Callable[[Pixels
         labelled = [
             (f"{name}  {psnr(picture, pair.clean):.2f} dB", picture) for name, picture in shown.items()
         ]
-        for column, (label, picture) in enumerate([*labelled, (f"clean  {pair.name[-24:]}", pair.clean)]):
+        for column, (label, picture) in enumerate(
+            [*labelled, (f"clean  {pair.name.rsplit('/')[-1][-24:]}", pair.clean)]
+        ):
             x, y = column * (SIDE + GAP), row * (LABEL + SIDE + GAP)
             top, left = (max(0, n - SIDE) // 2 for n in picture.shape[:2])
             pen.text((x + 2, y + 2), label, fill="black", font=font)
