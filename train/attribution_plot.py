@@ -51,7 +51,8 @@ def draw(groups: Sequence[Group], path: Path, title: str = "", log: bool = False
     axes.set_xticks(range(len(groups)), [group.name for group in groups], rotation=90, fontsize=7)
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)
-    axes.legend(fontsize="small")
+    if len({part_of(group.name) for group in groups}) > 1:  # not for kinds
+        axes.legend(fontsize="small")
     figure.savefig(path, dpi=120)
 
 
