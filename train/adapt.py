@@ -20,6 +20,7 @@ from colora.runtime.image import write_image
 from colora.train.attribution import faig
 from colora.train.backbones import require_rgb
 from colora.train.checkpoint import Checkpoint, save_backbone
+from colora.train.contribution import Attribution
 from colora.train.distributed import rank_and_world, wait_for_all
 from colora.train.evaluate import compare, held_out_psnr, restorer
 from colora.train.examples import Examples
@@ -47,8 +48,10 @@ class AdaptConfig:
     budget: float | None = None
     """most numbers stored, golden output included, per number of the backbone; None: 0.07 for NAFNet, 0.11 for
     Restormer, the paper's sizes"""
-    beta: float = 0.01
-    """share δ that a layer without any contribution gets"""
+    beta: float | None = 0.01
+    """share δ that a layer without any contribution gets; None: solved for the budget, `alpha` being given"""
+    alpha: float | None = None
+    """gain of the contribution; None: solved for the budget"""
     faig_steps: int = 100
     """points on the path (N of FAIG)"""
     faig_images: int = 8
@@ -89,14 +92,14 @@ def _key(backbone: Checkpoint, examples: Examples, config: AdaptConfig, *more: o
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
 
 
-def choose_ranks(
+def attribute(
     backbone: Checkpoint,
     target: nn.Module,
     examples: Examples,
     config: AdaptConfig,
     report: Callable[[int, int], None] = lambda done, total: None,
-) -> Allocation:
-    """FAIG from backbone to target over held-out crops, on the target's device, then the allocation for the budget."""
+) -> Attribution:
+    """FAIG from backbone to target over the middles of held-out pictures, on the target's device."""
     device = config.target.device
     pairs = centres(examples.held_out[: config.faig_images], config.patch, backbone.backbone.pad.multiple_of)
     model = merged(backbone, {}).to(device)
@@ -105,31 +108,29 @@ def choose_ranks(
         for module in (model, target)
     )
     images = [(degraded.to(device), clean.to(device)) for degraded, clean in pairs]
-    found = faig(model, baseline, tuned, images, config.faig_steps, report)
-    return allocation_for(backbone, found.contribution, config)
+    return faig(model, baseline, tuned, images, config.faig_steps, report)
 
 
-def allocation_for(
-    backbone: Checkpoint, contribution: Mapping[str, float], config: AdaptConfig
-) -> Allocation:
-    """The allocation for `config`'s budget, with the golden output that every adapter file carries counted in.
+def budget_numbers(backbone: Checkpoint, config: AdaptConfig) -> int:
+    """How many numbers the deltas may store: the budget less the golden output that every adapter file carries.
 
-    Raises ColoraError for a budget too small or above the backbone's own size.
+    Raises ColoraError for a budget above the backbone's size, or below what β alone takes.
     """
-    shapes = {name: tuple(p.shape) for name, p in backbone.module.named_parameters()}
+    shapes = backbone.shapes
     size, golden = sum(map(math.prod, shapes.values())), math.prod(GOLDEN_SHAPE)
     budget = config.budget
     if budget is None:
         budget = 0.07 if isinstance(backbone.module, NAFNet) else 0.11
-    least = {n: rank_of(s, min(1.0, config.beta)) if has_rank(s) else 0 for n, s in shapes.items()}
+    beta = config.beta or 0.0
+    least = {name: rank_of(shape, min(1.0, beta)) if has_rank(shape) else 0 for name, shape in shapes.items()}
     smallest = (stored_numbers(shapes, least) + golden) / size
     if not smallest <= budget <= 1:
         raise ColoraError(
             f"budget {budget:g} of the {size:,} numbers of {backbone.backbone.name}; expected at least "
-            f"{math.ceil(smallest * 1e4) / 1e4:g}, which β = {config.beta:g} and the golden output take, and at most "
-            "1, which is as much as a tuned copy: change --budget, or --beta"
+            f"{math.ceil(smallest * 1e4) / 1e4:g}, which β = {beta:g} and the golden output take, and at most 1, "
+            "which is as much as a tuned copy: change --budget, or --beta"
         )
-    return allocate(shapes, contribution, int(budget * size) - golden, config.beta)
+    return int(budget * size) - golden
 
 
 def check(
@@ -151,7 +152,7 @@ def check(
         return
     if not examples.held_out:
         raise ImageError(f"{examples.told}; expected one for attribution: hold some out, or give --ranks")
-    allocation_for(backbone, {name: 0.0 for name, _ in backbone.module.named_parameters()}, config)
+    budget_numbers(backbone, config)
 
 
 def adapt(
@@ -190,7 +191,11 @@ def adapt(
                 "fit": asdict(config.target),
             }
             save_backbone(folder / "target.safetensors", target, backbone.backbone, told)
-            choose_ranks(backbone, target, examples, config).write(folder / "ranks.json")
+            found = attribute(backbone, target, examples, config)
+            found.write(folder / "faig.json")
+            numbers = budget_numbers(backbone, config)
+            allocation = allocate(backbone.shapes, found.contribution, numbers, config.beta, config.alpha)
+            allocation.write(folder / "ranks.json")
         wait_for_all()
         ranks = Allocation.read(folder / "ranks.json")  # of the first process, in all
     model = merged(backbone, {})

@@ -32,6 +32,11 @@ class Checkpoint:
     sha256: str
     """`weights_sha256` of the weights; adapters name the backbone by it"""
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """By parameter name."""
+        return {name: tuple(p.shape) for name, p in self.module.named_parameters()}
+
 
 def arrays(module: nn.Module) -> dict[str, NDArray[np.float32]]:
     """Parameters by official name as float32 numpy arrays, copied."""

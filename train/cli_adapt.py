@@ -4,7 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
-from colora.train.adapt import AdaptConfig, adapt, sheet_path
+from colora.train.adapt import AdaptConfig, adapt, budget_numbers, sheet_path
+from colora.train.allocations import ALLOCATIONS, find_allocation
 from colora.train.backbones import DEFAULT_BACKBONE
 from colora.train.checkpoint import load_backbone
 from colora.train.distributed import rank_and_world
@@ -12,11 +13,9 @@ from colora.train.evaluate import print_table, set_name
 from colora.train.examples import from_pairs, from_photos, task_of
 from colora.train.options import TrainOptions, train_options
 from colora.train.pairs import read_pairs
-from colora.train.ranks import Allocation
 
 PATH = click.Path(exists=True, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command("adapt")
@@ -38,12 +37,21 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Adapter file. [default: runs/<task>.safetensors]"
 )
-@click.option("--ranks", type=FILE, help="Ranks of an earlier run: skips full tuning and attribution.")
+@click.option(
+    "--ranks",
+    default="faig",
+    show_default=True,
+    help=f"How layers share the budget: {', '.join(ALLOCATIONS)}, or a file of ranks (.json) such as an earlier run's. "
+    "All but faig skip full tuning and attribution.",
+)
 @click.option(
     "--budget", type=float, help="Adapter size per backbone size. [default: 0.07 NAFNet, 0.11 Restormer]"
 )
+@click.option("--alpha", type=float, help="Gain of the contribution. [default: solved for the budget]")
 @click.option(
-    "--beta", default=0.01, show_default=True, help="Share given to layers that contribute nothing."
+    "--beta",
+    type=float,
+    help="Share given to layers that contribute nothing. [default: 0.01; with --alpha solved for the budget]",
 )
 @click.option("--steps", default=2000, show_default=True, help="Steps for the adapter.")
 @click.option("--target-steps", default=800, show_default=True, help="Steps for the fully tuned copy.")
@@ -64,9 +72,10 @@ def command(
     degrade: str | None,
     pairs: Path | None,
     output: Path | None,
-    ranks: Path | None,
+    ranks: str,
     budget: float | None,
-    beta: float,
+    alpha: float | None,
+    beta: float | None,
     steps: int,
     target_steps: int,
     lr: float,
@@ -99,20 +108,24 @@ def command(
             fit_config,
             replace(fit_config, steps=target_steps, lr=target_lr),
             budget,
-            beta,
+            0.01 if alpha is None and beta is None else beta,
+            alpha,
             faig_steps,
             faig_images,
             options.batch,
             options.patch,
             options.seed,
         )
+        checkpoint = load_backbone(backbone)
+        spread = find_allocation(ranks)
+        given = None if ranks == "faig" else spread(checkpoint.shapes, {}, budget_numbers(checkpoint, config))
         table = adapt(
             task,
-            load_backbone(backbone),
+            checkpoint,
             examples,
             output,
             config,
-            ranks=Allocation.read(ranks) if ranks else None,
+            ranks=given,
             sets={set_name(source): read_pairs(source) for source in evaluate},
             log=options.tensorboard,
         )

@@ -88,6 +88,9 @@ def test_pairs_of_a_task_of_the_users_own(pairs: Path, backbone: Path, tmp_path:
     middle = read_image(pairs / "target" / "00.png")  # the first pair of each set, and the first one held out
     assert (sheet[20:60, 3 * 264 : 3 * 264 + 32] == middle).all()
 
+    shown = CliRunner().invoke(main, ["attribution", str(tmp_path / "out" / "fog" / "faig.json")])
+    assert shown.exit_code == 0 and "N = 2 on 1 images" in shown.output
+
     again = adapt(*arguments)  # nothing is trained anew
     assert again.exit_code == 0, again.output
     assert read_adapter(output).content_sha256 == adapter.content_sha256
@@ -107,6 +110,13 @@ def test_photographs_degraded_as_the_user_says(pairs: Path, backbone: Path, tmp_
     last = json.loads(next(rows).read_text().splitlines()[-1])
     assert last["validation_db"] is not None and last["loss"] > 0  # PSNR as a loss would be negative here
 
+    given = adapt(*arguments, "--degrade", "haze+noise", "--ranks", "uniform-rank", "--held-out", 0)
+    assert given.exit_code == 0, given.output
+    assert "full tuning" not in given.output
+    assert len({p.rank for p in read_adapter(output).params.values() if p.kind == "low-rank"}) == 1
+
+    done = adapt(*arguments, "--degrade", "haze+noise", "--ranks", "unifrm")
+    assert done.exit_code == 2 and "unknown allocation 'unifrm': did you mean uniform" in done.output
     done = adapt(*arguments, "--degrade", "haze+nois")
     assert done.exit_code == 2 and "unknown degradation 'nois': did you mean noise?" in done.output
     done = adapt(*arguments)
