@@ -106,10 +106,12 @@ class TrainOptions:
 
 def _checked(device: str) -> str:
     try:
-        kind = torch.device(device).type
-        torch.empty(
-            0, device="cuda" if kind == "cuda" else device
-        )  # of torchrun's processes each has its own GPU
+        if torch.device(device).type == "cuda":
+            torch.cuda.get_device_properties(
+                device
+            )  # an allocation would occupy the first GPU in every process
+        else:
+            torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise click.BadParameter(
