@@ -221,9 +221,8 @@ def command(
         base, tuned = (load_backbone(str(name)) for name in named)
     counts = [n for n in range(1, steps + 1) if steps % n == 0]
     scores, seconds = study(base, tuned, chosen[:images], counts, patch)
-    shapes = {name: tuple(p.shape) for name, p in base.module.named_parameters()}
     numbers = int(budget * sum(p.numel() for p in base.module.parameters()))
-    rows = compare(scores, counts, shapes, numbers, beta=beta, draws=draws, seed=seed)
+    rows = compare(scores, counts, base.shapes, numbers, beta=beta, draws=draws, seed=seed)
     print_table(rows)
     best = cheapest(rows)
     settings = {
@@ -250,7 +249,7 @@ def command(
     }
     write_record(output, "faig-study", where, content)
     plot(rows, output.with_suffix(".png"), ENOUGH)
-    click.echo(f"enough: N = {best.steps} on {best.images} images, {best.passes} passes of {seconds:.3f} s")
+    click.echo(f"enough: N = {best.steps}, images {best.images}: passes {best.passes}, each {seconds:.3f} s")
     click.echo(f"{output} and {output.with_suffix('.png')}")
 
 

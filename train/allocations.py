@@ -1,7 +1,7 @@
 """ALLOCATIONS: ways to spend an adapter's budget on layers, all of one form, and how alike two of them are.
 
 `find_allocation(name)(shapes, contribution, budget)` gives the ranks, where `name` is one of the table's or a file of
-ranks given by hand:
+ranks given by hand, both as `colora adapt --ranks` takes them:
 
     {"ranks": {"decoders.*": 0, "ending.*": 0, "*.conv1.weight": 8}}
 

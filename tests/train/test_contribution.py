@@ -121,5 +121,5 @@ def test_a_foreign_file_is_refused(change: dict[str, object], tmp_path: Path) ->
     attribution([1.0] * len(NAMES), [1] * len(NAMES)).write(file)
     facts = json.loads(file.read_text()) | change
     file.write_text(json.dumps({k: v for k, v in facts.items() if v is not None}))
-    with pytest.raises(CheckpointError, match=r"faig\.json: not an attribution \(.*\); expected one that"):
+    with pytest.raises(CheckpointError, match=r"faig\.json: not an attribution \(.*\); expected the faig"):
         Attribution.read(file)
