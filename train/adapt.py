@@ -1,8 +1,9 @@
 """Adapting a backbone to a task, what `colora adapt` does.
 
 tune a full copy on the task (the target) → FAIG from backbone to target → ranks for the budget → fit the adapter from
-zero. Given ranks skip the first three. What can be resumed or reused lies in the folder beside the output. In a process
-group every process takes its share of the training, and the first one measures and writes.
+zero. Given ranks skip the first three, and so does an adapter to go on from. What can be resumed or reused lies in the
+folder beside the output. In a process group every process takes its share of the training, and the first one measures
+and writes.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from colora.devices.errors import ColoraError, ImageError
+from colora.devices.errors import CheckpointError, ColoraError, ImageError
 from colora.runtime.adapter import TASK_NAME, Adapter, write_adapter
 from colora.runtime.golden import GOLDEN_SHAPE, golden_input
 from colora.runtime.image import write_image
@@ -25,12 +26,12 @@ from colora.train.distributed import rank_and_world, wait_for_all
 from colora.train.evaluate import compare, held_out_psnr, restorer
 from colora.train.examples import Examples
 from colora.train.fit import FitConfig, Progress, fit
-from colora.train.methods import attach, collect, merged
+from colora.train.methods import attach, collect, load, merged
 from colora.train.nafnet import NAFNet
 from colora.train.pairs import centres
 from colora.train.photos import Batches, Pair, require_usable
 from colora.train.progress import reporting
-from colora.train.ranks import Allocation, allocate, has_rank, rank_of, stored_numbers
+from colora.train.ranks import Allocation, allocate, allocation_of, has_rank, rank_of, stored_numbers
 from colora.train.sheet import before_after
 from torch import nn
 
@@ -163,17 +164,26 @@ def adapt(
     config: AdaptConfig,
     *,
     ranks: Allocation | None = None,
+    start: Adapter | None = None,
     sets: Mapping[str, Sequence[Pair]] | None = None,
     log: Path | None = None,
 ) -> dict[str, dict[str, float]]:
     """Trains the adapter of `task` and writes it to `output`; returns set → {input, backbone, adapted, …} in dB.
 
     `sets` are further pairs to measure on; the held-out examples always are. `ranks` skips full tuning and
-    attribution. The folder beside `output`, of the same stem, holds states, curves and the ranks; `<stem>-sheet.png`
-    shows before and after. `log` is a folder for TensorBoard. In a process group the first process gets the table and
-    writes, the others get an empty one. Raises what `check` and `fit` raise.
+    attribution; so does `start`, an adapter of this backbone to go on from with its ranks and its values, which the
+    table then measures too. The folder beside `output`, of the same stem, holds states, curves and the ranks;
+    `<stem>-sheet.png` shows before and after. `log` is a folder for TensorBoard. In a process group the first process
+    gets the table and writes, the others get an empty one. Raises what `check` and `fit` raise.
     """
-    check(task, backbone, examples, config, ranks is not None)
+    check(task, backbone, examples, config, ranks is not None or start is not None)
+    if start:
+        if ranks or start.backbone_sha256 != backbone.sha256:
+            raise CheckpointError(
+                f"the adapter {start.task} to go on from is of backbone {start.backbone_sha256[:12]}… and brings its "
+                f"ranks; expected one of {backbone.sha256[:12]}…, and no other ranks given"
+            )
+        ranks = allocation_of(start.params)
     first = rank_and_world()[0] == 0
     folder = output.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
@@ -200,7 +210,9 @@ def adapt(
         ranks = Allocation.read(folder / "ranks.json")  # of the first process, in all
     model = merged(backbone, {})
     attach(model, ranks.ranks, ranks.contribution, config.seed)
-    key = _key(backbone, examples, config, ranks.ranks)
+    if start:
+        load(model, start.params)
+    key = _key(backbone, examples, config, ranks.ranks, *([start.content_sha256] if start else []))
     with reporting(
         f"{task}: adapter of {stored_share(backbone, ranks):.1%} of the backbone", log and log / task / "fit"
     ) as report:
@@ -212,9 +224,11 @@ def adapt(
     with torch.no_grad():
         golden = adapted(torch.from_numpy(golden_input())).numpy()
 
-    models = {"backbone": merged(backbone, {}), "adapted": adapted} | (
-        {"full tuning": target} if target else {}
-    )
+    models = {"backbone": merged(backbone, {}), "adapted": adapted}
+    if start:
+        models["start"] = merged(backbone, start.params)
+    if target:
+        models["full tuning"] = target
     for module in models.values():
         module.to(config.fit.device)
     measured = ({"held out": examples.held_out} if examples.held_out else {}) | dict(sets or {})

@@ -1,6 +1,6 @@
 """Backbone files: safetensors with the official parameter names, and in the metadata the layout that they fill.
 
-Read by name from the shipped zoo, or by path; official `.pth` files too.
+Read by name from the shipped zoo, or by path; official `.pth` files too. Adapters are found in the same way.
 """
 
 import json
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from colora.devices.errors import CheckpointError, unknown
+from colora.runtime.adapter import Adapter, read_adapter
 from colora.runtime.weights import read_tensors, weights_sha256, write_tensors
 from colora.train.backbones import ARCHITECTURES, BACKBONES, Backbone, backbone_for
 from colora.train.published import read_published
@@ -85,6 +86,20 @@ def load_backbone(name: str) -> Checkpoint:
     facts = _facts(path, metadata)
     state = {name: torch.from_numpy(tensor) for name, tensor in tensors.items()}
     return _fill(path, _backbone(path, facts, state), state)
+
+
+def load_adapter(name: str, backbone: Checkpoint) -> Adapter:
+    """An adapter of `backbone` by zoo name or by path of a `.safetensors` file.
+
+    Raises UnknownName for a name that is neither, CheckpointError for a damaged file and one of another backbone.
+    """
+    path = Path(name)
+    if not path.suffix:
+        shipped = {n: p for n, p in zoo().items() if n not in BACKBONES}
+        if name not in shipped:
+            raise unknown("shipped adapter", name, [*shipped, "<an adapter>.safetensors"])
+        path = shipped[name]
+    return read_adapter(path, backbone.sha256)
 
 
 def load_published(path: Path, architecture: str | None = None) -> Checkpoint:

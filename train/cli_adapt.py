@@ -7,7 +7,7 @@ import click
 from colora.train.adapt import AdaptConfig, adapt, budget_numbers, sheet_path
 from colora.train.allocations import ALLOCATIONS, find_allocation
 from colora.train.backbones import DEFAULT_BACKBONE
-from colora.train.checkpoint import load_backbone
+from colora.train.checkpoint import load_adapter, load_backbone
 from colora.train.distributed import rank_and_world
 from colora.train.evaluate import print_table, set_name
 from colora.train.examples import from_pairs, from_photos, task_of
@@ -38,11 +38,14 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     "-o", "--output", type=click.Path(path_type=Path), help="Adapter file. [default: runs/<task>.safetensors]"
 )
 @click.option(
+    "--start",
+    help="Adapter to go on from, zoo name or file: its ranks and values are taken, so that full tuning and attribution "
+    "are skipped. For example to tune a shipped one to your own camera's pairs.",
+)
+@click.option(
     "--ranks",
-    default="faig",
-    show_default=True,
     help=f"How layers share the budget: {', '.join(ALLOCATIONS)}, or a file of ranks (.json) such as an earlier run's. "
-    "All but faig skip full tuning and attribution.",
+    "All but faig skip full tuning and attribution. [default: faig]",
 )
 @click.option(
     "--budget", type=float, help="Adapter size per backbone size. [default: 0.07 NAFNet, 0.11 Restormer]"
@@ -72,7 +75,8 @@ def command(
     degrade: str | None,
     pairs: Path | None,
     output: Path | None,
-    ranks: str,
+    start: str | None,
+    ranks: str | None,
     budget: float | None,
     alpha: float | None,
     beta: float | None,
@@ -94,6 +98,15 @@ def command(
         raise click.UsageError("--degrade goes with --photos: the pictures of --pairs are degraded already")
     if len({set_name(source) for source in evaluate}) < len(evaluate):
         raise click.UsageError("two sets of --eval have the same name: rename a folder or list")
+    output = output or Path("runs") / f"{task}.safetensors"
+    if start:
+        sizes = {"--ranks": ranks, "--budget": budget, "--alpha": alpha, "--beta": beta}
+        if given := [name for name, value in sizes.items() if value is not None]:
+            raise click.UsageError(
+                f"{', '.join(given)} with --start: the adapter to go on from brings its ranks"
+            )
+        if Path(start).resolve() == output.resolve():
+            raise click.UsageError(f"{output} is the adapter to go on from: give another file as -o")
     with options.joined() as options:
         if pairs:
             examples = from_pairs(pairs, options.held_out)
@@ -102,7 +115,6 @@ def command(
         first = rank_and_world()[0] == 0
         if first:
             click.echo(f"{task}: {examples.told}")
-        output = output or Path("runs") / f"{task}.safetensors"
         fit_config = options.fit_config(steps, lr)
         config = AdaptConfig(
             fit_config,
@@ -117,15 +129,17 @@ def command(
             options.seed,
         )
         checkpoint = load_backbone(backbone)
-        spread = find_allocation(ranks)
-        given = None if ranks == "faig" else spread(checkpoint.shapes, {}, budget_numbers(checkpoint, config))
+        known = None
+        if not start and (spread := find_allocation(ranks or "faig")) is not ALLOCATIONS["faig"]:
+            known = spread(checkpoint.shapes, {}, budget_numbers(checkpoint, config))
         table = adapt(
             task,
             checkpoint,
             examples,
             output,
             config,
-            ranks=given,
+            ranks=known,
+            start=load_adapter(start, checkpoint) if start else None,
             sets={set_name(source): read_pairs(source) for source in evaluate},
             log=options.tensorboard,
         )

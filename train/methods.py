@@ -1,11 +1,12 @@
 """Adapters in weight space: W = W0 + scale·ΔW by `torch.nn.utils.parametrize`, on any parameter of any module.
 
-Attaching changes no layer class and works for grouped convolutions; ΔW is 0 at the start. `collect` reads out what the
-adapter file stores, `merged` builds a plain network with W0 + ΔW loaded: merging leaves no trace.
+Attaching changes no layer class and works for grouped convolutions; ΔW is 0 at the start, or what `load` sets it to.
+`collect` reads out what the adapter file stores, `merged` builds a plain network with W0 + ΔW loaded: merging leaves no
+trace.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from colora.devices.errors import CheckpointError
@@ -64,20 +65,46 @@ def attach(module: nn.Module, ranks: Mapping[str, int], contribution: Mapping[st
         owner.parametrizations[name].original.requires_grad_(False)  # type: ignore[index,union-attr]
 
 
+def load(module: nn.Module, params: Mapping[str, ParamDelta]) -> None:
+    """Starts the adapter attached to `module` from `params`, `scale` included.
+
+    Raises CheckpointError where these are deltas of other parameters, or one is of another kind, shape or rank.
+    """
+    attached = dict(_attached(module))
+    if odd := sorted(attached.keys() ^ params.keys()):
+        raise CheckpointError(
+            f"an adapter of {len(params)} parameters where {len(attached)} are attached; "
+            f"expected the same, {odd[0]!r} is on one side only"
+        )
+    for parameter, given in params.items():
+        delta = attached[parameter]
+        found, expected = ((d.kind, d.shape, d.rank) for d in (given, delta))
+        if found != expected:
+            raise CheckpointError(f"the change of {parameter} is {found}; expected {expected} to train it")
+        delta.scale = given.scale
+        with torch.no_grad():
+            for name, tensor in given.tensors.items():
+                delta.tensors[name].copy_(torch.from_numpy(tensor))
+
+
 def collect(module: nn.Module) -> dict[str, ParamDelta]:
     """What the adapter attached to `module` stores, by source parameter, copied to float32 numpy."""
     collected = {}
+    for parameter, delta in _attached(module):
+        tensors = {n: t.detach().float().cpu().numpy().copy() for n, t in delta.tensors.items()}
+        collected[parameter] = ParamDelta(
+            delta.kind, delta.shape, tensors, delta.scale, delta.rank, delta.contribution
+        )
+    return collected
+
+
+def _attached(module: nn.Module) -> Iterator[tuple[str, Delta]]:
+    """(source parameter, its delta) of the adapter attached to `module`."""
     for path, owner in module.named_modules():
         if not parametrize.is_parametrized(owner) or isinstance(owner, Delta):
             continue
         for name, chain in owner.parametrizations.items():
-            delta = chain[0]
-            tensors = {n: t.detach().float().cpu().numpy().copy() for n, t in delta.tensors.items()}
-            parameter = f"{path}.{name}" if path else name
-            collected[parameter] = ParamDelta(
-                delta.kind, delta.shape, tensors, delta.scale, delta.rank, delta.contribution
-            )
-    return collected
+            yield (f"{path}.{name}" if path else name), chain[0]
 
 
 def merged(backbone: Checkpoint, params: Mapping[str, ParamDelta]) -> nn.Module:

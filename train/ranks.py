@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from colora.devices.errors import CheckpointError, ColoraError
+from colora.runtime.adapter import ParamDelta
 from colora.runtime.atomic import write_text
 from colora.runtime.deltas import delta_kind
 
@@ -72,6 +73,13 @@ def stored_numbers(shapes: Mapping[str, Shape], ranks: Mapping[str, int]) -> int
         stored = delta_kind("low-rank" if rank else "dense").shapes(shapes[name], rank)
         total += sum(math.prod(shape) for shape in stored.values())
     return total
+
+
+def allocation_of(params: Mapping[str, ParamDelta]) -> Allocation:
+    """What an adapter stores: its ranks and contributions; α and β, which it doesn't tell, are 0."""
+    ranks = {name: p.rank if p.kind == "low-rank" else 0 for name, p in params.items()}
+    stored = stored_numbers({name: p.shape for name, p in params.items()}, ranks)
+    return Allocation(ranks, 0.0, 0.0, stored, {name: p.contribution for name, p in params.items()})
 
 
 def allocate(

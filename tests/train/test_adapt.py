@@ -21,7 +21,6 @@ from colora.train.fit import FitConfig
 from colora.train.photos import Pair
 
 SIZES = {
-    "budget": 1,
     "batch": 2,
     "patch": 16,
     "steps": 3,
@@ -29,7 +28,8 @@ SIZES = {
     "faig-steps": 2,
     "faig-images": 1,
 }
-QUICK = ["--threads", "1", *(word for name, value in SIZES.items() for word in (f"--{name}", str(value)))]
+SHORT = ["--threads", "1", *(word for name, value in SIZES.items() for word in (f"--{name}", str(value)))]
+QUICK = [*SHORT, "--budget", "1"]
 """a budget of 1, since the golden output alone takes 0.45 of so small a backbone"""
 
 
@@ -121,6 +121,63 @@ def test_photographs_degraded_as_the_user_says(pairs: Path, backbone: Path, tmp_
     assert done.exit_code == 2 and "unknown degradation 'nois': did you mean noise?" in done.output
     done = adapt(*arguments)
     assert done.exit_code == 2 and "unknown task 'smog'" in done.output and "--degrade" in done.output
+
+
+def test_goes_on_from_an_adapter(pairs: Path, backbone: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    arguments = ("--task", "fog", "--pairs", pairs, "--backbone", backbone, *SHORT)
+    done = adapt(*arguments, "--budget", 1, "--ranks", "uniform", "-o", first)
+    assert done.exit_code == 0, done.output
+
+    still = adapt(*arguments, "--start", first, "--lr", 0, "-o", second)
+    assert still.exit_code == 0, still.output
+    assert "full tuning" not in still.output
+    a, b = (read_adapter(path) for path in (first, second))
+    assert a.params.keys() == b.params.keys()
+    for name, p in a.params.items():  # at a rate of 0 nothing moves: what is written is what was taken
+        assert (p.kind, p.rank, p.contribution) == (
+            b.params[name].kind,
+            b.params[name].rank,
+            b.params[name].contribution,
+        )
+        assert all((tensor == b.params[name].tensors[key]).all() for key, tensor in p.tensors.items())
+    assert b.quality["held_out_start_psnr_db"] == a.quality["held_out_adapted_psnr_db"]
+
+    done = adapt(*arguments, "--start", first, "-o", tmp_path / "third.safetensors")
+    assert done.exit_code == 0, done.output
+    third = read_adapter(tmp_path / "third.safetensors")
+    assert third.content_sha256 not in (a.content_sha256, b.content_sha256)
+    assert third.params.keys() == a.params.keys()
+    # another adapter to start from is another run, though ranks and pictures are the same
+    done = adapt(*arguments, "--start", tmp_path / "third.safetensors", "--lr", 0, "-o", second)
+    assert done.exit_code == 0, done.output
+    assert len(list((tmp_path / "second").glob("fit-*"))) == 2
+    for name, p in read_adapter(second).params.items():
+        assert all((tensor == third.params[name].tensors[key]).all() for key, tensor in p.tensors.items())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (
+            ["--start", "rain", "--budget", "0.1", "--ranks", "faig"],
+            "--ranks, --budget with --start: the adapter to",
+        ),
+        (
+            ["--start", "runs/fog.safetensors"],
+            "fog.safetensors is the adapter to go on from: give another file as -o",
+        ),
+        (["--start", "rian"], "unknown shipped adapter 'rian': did you mean rain"),
+        (["--start", "rain"], "rain.safetensors was trained on backbone"),
+    ],
+)
+def test_refuses_to_go_on(
+    pairs: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], text: str
+) -> None:
+    monkeypatch.chdir(pairs)
+    done = adapt("--task", "fog", "--pairs", pairs, "--backbone", backbone, *arguments)
+    assert done.exit_code == 2
+    assert text in " ".join(done.output.split())
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,19 @@
 """Adapters in weight space: identity at the start, merge bit-equal and traceless, the file carries them unchanged."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from colora.devices.errors import CheckpointError
-from colora.runtime.adapter import Adapter, read_adapter, write_adapter
+from colora.runtime.adapter import Adapter, ParamDelta, read_adapter, write_adapter
 from colora.runtime.golden import golden_input
 from colora.runtime.weights import weights_sha256
 from colora.train.backbones import BACKBONES
 from colora.train.checkpoint import Checkpoint, arrays
-from colora.train.methods import attach, collect, merged
-from colora.train.ranks import allocate
+from colora.train.methods import attach, collect, load, merged
+from colora.train.ranks import allocate, allocation_of
 from torch import nn
 
 
@@ -82,3 +84,35 @@ def test_refuses_a_second_adapter_and_foreign_names(backbone: Checkpoint) -> Non
         CheckpointError, match=r"name 1 parameters that the backbone lacks, first 'nothing\.weight'"
     ):
         attach(merged(backbone, {}), {"nothing.weight": 1}, {}, 0)
+
+
+def test_goes_on_from_what_another_adapter_stores(backbone: Checkpoint) -> None:
+    model = adapted(backbone)
+    randomise(model)
+    params = {name: replace(p, scale=0.5) for name, p in collect(model).items()}
+    found = allocation_of(params)
+    assert found.stored == sum(t.size for p in params.values() for t in p.tensors.values())
+    again = merged(backbone, {})
+    attach(again, found.ranks, found.contribution, seed=2)
+    load(again, params)
+    with torch.no_grad():
+        assert torch.equal(again(image()), merged(backbone, params)(image()))
+    told, given = (
+        {n: (p.kind, p.scale, p.rank, p.contribution) for n, p in q.items()} for q in (collect(again), params)
+    )
+    assert told == given
+    assert all(p.requires_grad == (".tensors." in name) for name, p in again.named_parameters())
+
+
+def test_refuses_to_go_on_from_what_does_not_fit(backbone: Checkpoint) -> None:
+    model = adapted(backbone)
+    params = collect(model)
+    first, last = min(params), max(params)
+    with pytest.raises(CheckpointError, match=f"expected the same, '{first}' is on one side only"):
+        load(model, {name: p for name, p in params.items() if name != first})
+    size = tuple(params[last].shape)
+    other = ParamDelta("dense", (*size, 1), {"delta": np.zeros((*size, 1), np.float32)})
+    with pytest.raises(
+        CheckpointError, match=f"the change of {last} is .*1\\), 0\\); expected .* to train it"
+    ):
+        load(model, params | {last: other})
