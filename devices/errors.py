@@ -20,6 +20,10 @@ class ImageError(ColoraError):
     """A picture that can't be used: unreadable, empty, not finite, of an unsupported kind."""
 
 
+class VideoError(ColoraError):
+    """A video or a camera that can't be read, or a video that can't be written."""
+
+
 class CheckpointError(ColoraError):
     """A checkpoint or adapter file that is damaged, foreign or made for another backbone."""
 

@@ -1,15 +1,20 @@
-"""`colora restore`: pictures in, restored pictures out."""
+"""`colora restore`: pictures and videos in, restored ones out."""
 
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import click
 import numpy as np
-from colora.devices.errors import ImageError, missing_extra
+from colora.devices.errors import ImageError, VideoError, missing_extra
+from colora.runtime.bundle import MANIFEST
 from colora.runtime.default import find_bundle
 from colora.runtime.image import SUFFIXES, WHITE, read_image, write_image
 from colora.runtime.session import Session, load
+from colora.runtime.video import restore_video
+from colora.runtime.video_io import FORMATS, VIDEO_SUFFIXES, probe
 from colora.runtime.weights import Array
 
 GAP = 8
@@ -47,9 +52,10 @@ def command(
     trusted_key: Path | None,
     threads: int,
 ) -> None:
-    """Restore SOURCES: pictures, or folders of pictures.
+    """Restore SOURCES: pictures, videos, or folders of pictures.
 
-    A picture that can't be restored is reported and the others are still done; the exit code is then 1.
+    What can't be restored is reported and the others are still done; the exit code is then 1. A video that
+    was cut short goes on where it was when the same command is repeated.
     """
     with load(find_bundle(bundle), backend, policy, threads=threads, trusted_key=trusted_key) as session:
         pairs = targets(sources, output)
@@ -85,7 +91,7 @@ def targets(sources: Iterable[Path], output: Path) -> list[tuple[Path, Path]]:
             raise ImageError(f"{source} holds no pictures; expected {', '.join(SUFFIXES)}")
         files += found
     into_folder = len(sources) > 1 or sources[0].is_dir() or output.is_dir()
-    if into_folder and output.suffix.lower() in SUFFIXES and not output.is_dir():
+    if into_folder and output.suffix.lower() in (*SUFFIXES, *FORMATS) and not output.is_dir():
         raise ImageError(f"{len(files)} pictures can't go into the one file {output}: name a folder")
     pairs = [(file, output / file.name if into_folder else output) for file in files]
     seen: set[Path] = set()
@@ -101,24 +107,40 @@ def targets(sources: Iterable[Path], output: Path) -> list[tuple[Path, Path]]:
 def restore_files(
     session: Session, pairs: Iterable[tuple[Path, Path]], task: str, strength: float, compare: bool
 ) -> list[tuple[Path, str]]:
-    """Restore each picture to its place; returns those that failed, with the reason.
+    """Restore each picture or video to its place; returns those that failed, with the reason.
 
-    Only what is wrong with one picture (ImageError) is passed over; a task or backend that fails raises.
+    Only what is wrong with one of them (ImageError, VideoError) is passed over; a task or backend that
+    fails raises.
     """
+
+    def restored(picture: Array) -> Array:
+        result = session.restore(picture, task, strength)
+        return sheet(picture, result) if compare else result
+
     failed: list[tuple[Path, str]] = []
     pairs = list(pairs)
-    with _progress(len(pairs)) as advance:
-        for source, target in pairs:
+    sizes = [_frames(source) for source, _ in pairs]
+    with _progress(sum(sizes)) as advance:
+        for (source, target), size in zip(pairs, sizes, strict=True):
+            done = 0
+
+            def count(frames: int, name: str = source.name) -> None:
+                nonlocal done
+                done += frames
+                advance(name, frames)
+
             try:
-                picture = read_image(source)
-                result = session.restore(picture, task, strength)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                write_image(target, sheet(picture, result) if compare else result)
-            except ImageError as e:
+                if _is_video(source):
+                    recipe = _recipe(session, task, strength, compare)
+                    restore_video(restored, source, target, recipe, advance=count)
+                else:
+                    write_image(target, restored(read_image(source)))
+            except (ImageError, VideoError) as e:
                 failed.append((source, str(e)))
             except OSError as e:
                 failed.append((source, f"{target} was not written: {e}"))
-            advance(source.name)
+            count(size - done)  # estimates were estimates, and failures are over too
     return failed
 
 
@@ -128,9 +150,29 @@ def sheet(before: Array, after: Array) -> Array:
     return np.concatenate([before, gap, after], axis=1)
 
 
+def _is_video(source: Path) -> bool:
+    return source.suffix.lower() in VIDEO_SUFFIXES
+
+
+def _frames(source: Path) -> int:
+    """Units of progress: about the frames of a video, 1 for a picture and for what will be reported."""
+    try:
+        return max(probe(source).frames, 1) if _is_video(source) else 1
+    except VideoError:
+        return 1
+
+
+def _recipe(session: Session, task: str, strength: float, compare: bool) -> str:
+    """What a video's frames depend on besides the video: a run is not gone on with where this changed."""
+    bundle = session.bundle
+    files = (bundle.path / MANIFEST, bundle.task_file(task))
+    hashes = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()]
+    return json.dumps({"task": task, "strength": strength, "compare": compare, "sha256": hashes})
+
+
 @contextmanager
-def _progress(total: int) -> Iterator[Callable[[str], None]]:
-    """A progress bar on stderr; yields what to call with a name when a picture is done."""
+def _progress(total: int) -> Iterator[Callable[[str, int], None]]:
+    """A progress bar on stderr; yields what to call with a name and the pictures or frames done of it."""
     try:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -139,4 +181,4 @@ def _progress(total: int) -> Iterator[Callable[[str], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         line = bar.add_task("restoring", total=total)
-        yield lambda name: bar.update(line, advance=1, description=name)
+        yield lambda name, done: bar.update(line, advance=done, description=name)
