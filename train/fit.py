@@ -88,7 +88,8 @@ def fit(
     batches depend on the step alone. In a process group each process takes its share of every batch; the first one
     writes, and all must see `folder`.
     Raises CheckpointError where the state in `folder` comes from another configuration or model, UnknownName for a
-    loss that is not in LOSSES, and FloatingPointError where the loss is no longer finite.
+    loss that is not in LOSSES, and FloatingPointError where the loss or its gradient is not finite: it names the batch,
+    and the last state saved, which is never one after such a step.
     """
     if config.loss not in LOSSES:
         raise unknown("loss", config.loss, LOSSES)
@@ -108,7 +109,7 @@ def fit(
     model.train()
     forward: nn.Module = DistributedDataParallel(model) if world > 1 else model
     forward = torch.compile(forward) if config.compile else forward  # type: ignore[assignment]
-    since, seen, curve = time.monotonic(), 0, folder / "curve.jsonl"
+    since, seen, saved, curve = time.monotonic(), 0, state.step, folder / "curve.jsonl"
     for step, (degraded, clean) in _load(batches.part(rank, world), state.step, config.steps):
         if _gave_up(state, config):
             break
@@ -121,14 +122,13 @@ def fit(
             output = forward(degraded).float()
         loss = LOSSES[config.loss](output, clean)
         value = mean_over_all(loss.item())
-        if not math.isfinite(value):
-            raise FloatingPointError(
-                f"loss is {value} at step {step}: lower the learning rate (got {config.lr}) and start again; "
-                f"{folder / 'state.safetensors'} holds what was saved last"
-            )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(trained.values(), config.clip)
+        norm = torch.nn.utils.clip_grad_norm_(trained.values(), config.clip).item()
+        if not math.isfinite(value + norm):
+            what = f"loss is {value} and the norm of its gradient {norm}"
+            finite = all(bool(torch.isfinite(t).all()) for t in (degraded, clean))
+            raise FloatingPointError(_told_batch(what, step, batches, finite, config, folder, saved))
         optimizer.step()
         decay = min(config.ema, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(average.values()), [p.detach() for p in trained.values()], 1 - decay)
@@ -147,6 +147,7 @@ def fit(
         if last or state.step % config.save_every == 0 or _gave_up(state, config):
             if rank == 0:
                 state.save(folder, _identity(config))
+            saved = state.step
             wait_for_all()
         if rank == 0:
             speed = seen / (time.monotonic() - since)
@@ -165,6 +166,25 @@ def fit(
 
 def _gave_up(state: State, config: FitConfig) -> bool:
     return config.patience is not None and state.stale >= config.patience
+
+
+def _told_batch(
+    what: str, step: int, batches: Batches, finite: bool, config: FitConfig, folder: Path, saved: int
+) -> str:
+    """What stopped a training, on which batch, what to do, and what is left: `saved` steps, those of the last state."""
+    drawn = f"Batches(…, {batches.batch}, seed={batches.seed})[{step}] draws it again"
+    remedy = (
+        f"lower the learning rate (got {config.lr}) and start again with another output"
+        if finite
+        else "its pictures hold numbers that are not finite, correct what makes them"
+    )
+    state = folder / "state.safetensors"
+    left = (
+        f"The last good state, after {saved} steps, is {state}; train for {saved} steps to end with it"
+        if saved
+        else f"No state was saved yet, the first would have been after {config.save_every} steps"
+    )
+    return f"{what} at step {step}, on the batch of seed {batches.seed} and that step ({drawn}): {remedy}. {left}"
 
 
 class swapped:

@@ -189,12 +189,55 @@ def test_stops_early_when_validation_no_longer_rises_also_after_a_resume(tmp_pat
     assert steps == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
-def test_a_loss_that_is_not_finite_names_step_and_state(tmp_path: Path) -> None:
-    broken = Batches(lambda rng: (np.full((16, 16, 3), np.nan, np.float32),) * 2, 2, 7)
+def test_a_loss_that_is_not_finite_names_the_batch_and_the_last_good_state(tmp_path: Path) -> None:
+    first = np.random.default_rng([7, 8, 1]).random()  # what the second patch of step 8 draws first
+
+    def spoilt(rng: Generator) -> tuple[np.ndarray, np.ndarray]:
+        degraded, clean = draw(rng)
+        return (degraded * np.nan if clean[0, 0, 0] == np.float32(first) else degraded), clean
+
+    with pytest.raises(FloatingPointError) as raised:
+        fit(network(), Batches(spoilt, 2, 7), CONFIG, tmp_path)
+    told = str(raised.value)
+    assert told.startswith(
+        "loss is nan and the norm of its gradient nan at step 8, on the batch of seed 7 and that step (Bat"
+    )
+    assert "its pictures hold numbers that are not finite" in told
+    assert torch.isnan(Batches(spoilt, 2, seed=7)[8][0]).any()  # as it says: the batch can be looked at
+
+    assert (
+        f"The last good state, after 5 steps, is {tmp_path / 'state.safetensors'}; train for 5 steps" in told
+    )
+    left, again = network(), network()
+    five = replace(CONFIG, steps=5)
+    fit(left, Batches(spoilt, 2, 7), five, tmp_path, report=lambda p: pytest.fail("ran again"))
+    with pytest.raises(FloatingPointError):  # at the same batch, and with the same state left
+        fit(network(), Batches(spoilt, 2, 7), CONFIG, tmp_path)
+    fit(again, Batches(spoilt, 2, 7), five, tmp_path, report=lambda p: pytest.fail("ran again"))
+    assert all(
+        torch.isfinite(a).all() and torch.equal(a, b)
+        for a, b in zip(weights(left), weights(again), strict=True)
+    )
+
+
+def test_a_gradient_that_is_not_finite_stops_before_it_is_used(tmp_path: Path) -> None:
+    class Rooted(nn.Module):
+        """At w = 0 the loss is finite and its gradient, 0·∞, is not."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.w = nn.Parameter(torch.tensor(0.0))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + self.w.square().sqrt()
+
     with pytest.raises(
-        FloatingPointError, match=r"loss is nan at step 0: lower the learning rate \(got 0\.003\).*state\.saf"
+        FloatingPointError,
+        match=r"the norm of its gradient nan at step 0, .*: lower the learning rate \(got 0\.003\) and start "
+        r"again with another output\. No state was saved yet, the first would have been after 5 steps",
     ):
-        fit(network(), broken, CONFIG, tmp_path)
+        fit(Rooted(), Batches(draw, 2, 7), CONFIG, tmp_path)
+    assert not (tmp_path / "state.safetensors").exists()
 
 
 def test_batches_depend_on_seed_and_step_only() -> None:
