@@ -30,7 +30,7 @@ from colora.train.methods import attach, collect, load, merged
 from colora.train.nafnet import NAFNet
 from colora.train.pairs import centres
 from colora.train.photos import Batches, Pair, require_usable
-from colora.train.progress import reporting
+from colora.train.progress import counting, reporting
 from colora.train.ranks import Allocation, allocate, allocation_of, has_rank, rank_of, stored_numbers
 from colora.train.sheet import before_after
 from torch import nn
@@ -201,7 +201,10 @@ def adapt(
                 "fit": asdict(config.target),
             }
             save_backbone(folder / "target.safetensors", target, backbone.backbone, told)
-            found = attribute(backbone, target, examples, config)
+            images = min(config.faig_images, len(examples.held_out))
+            title = f"{task}: FAIG along {config.faig_steps} points over {images} pictures"
+            with counting(title) as report_count:
+                found = attribute(backbone, target, examples, config, report_count)
             found.write(folder / "faig.json")
             numbers = budget_numbers(backbone, config)
             allocation = allocate(backbone.shapes, found.contribution, numbers, config.beta, config.alpha)

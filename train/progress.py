@@ -1,4 +1,7 @@
-"""What a training reports: on the terminal a bar with loss, PSNR, speed, time left, or lines; curves to TensorBoard."""
+"""What a training reports: on the terminal a bar with loss, PSNR, speed, time left, or lines; curves to TensorBoard.
+
+What only counts, attribution for one, reports by `counting`.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -54,6 +57,33 @@ def progress_bar(title: str) -> Iterator[Callable[[Progress], None]]:
             bar.update(line, total=progress.steps, completed=progress.step, facts=_facts(progress) + told)
 
         yield show
+
+
+@contextmanager
+def counting(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Context that yields a function (done, total) → a bar with the time left, or a line at every tenth of the total.
+
+    Of several processes only the first one shows any.
+    """
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    if rank_and_world()[0]:
+        yield lambda done, total: None
+        return
+    console = Console()
+    if not console.is_terminal:
+        print(title, flush=True)
+        yield _print_tenth
+        return
+    with Bar(console=console) as bar:
+        line = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(line, completed=done, total=total)
+
+
+def _print_tenth(done: int, total: int) -> None:
+    if 10 * done // total > 10 * (done - 1) // total:
+        print(f"{done:6d}/{total}", flush=True)
 
 
 def _facts(progress: Progress) -> str:

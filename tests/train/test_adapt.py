@@ -77,6 +77,7 @@ def test_pairs_of_a_task_of_the_users_own(pairs: Path, backbone: Path, tmp_path:
     done = adapt(*arguments)
     assert done.exit_code == 0, done.output
     assert "fog: 14 pairs of foggy; 2 more held out" in done.output
+    assert "fog: FAIG along 2 points over 1 pictures\n     1/2\n     2/2\n" in done.output
     adapter = read_adapter(output, load_backbone(str(backbone)).sha256)
     assert adapter.task == "fog"
     columns = ("input", "backbone", "adapted", "full_tuning")
