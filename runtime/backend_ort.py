@@ -6,9 +6,11 @@ full optimisation convolutions copy their weights, so the level is EXTENDED and 
 `open` edits a few tensors and looks.
 otherwise: the session is optimised fully over the weights it was opened with, which then stay as they
 are.
+Activations of all sessions of the process come from one arena, so that another session costs its weights alone.
 """
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from colora.runtime.weights import Array
 
 PROBED = 4
 """Switchable tensors that `open` edits, spread evenly over the graph; the export has tried each one."""
+EXTEND_AS_REQUESTED = 1
+"""Of ONNX Runtime's arena; the default doubles what it takes from the system."""
 SILENT = 3
 """ONNX Runtime's log level ERROR: its warnings about unused initializers are no news to a user."""
 
@@ -114,6 +118,15 @@ class OrtBackend:
             )
 
 
+@cache
+def _share_arena() -> None:
+    """Register the arena of all sessions, once in a process."""
+    import onnxruntime as ort
+
+    place = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    ort.create_and_register_allocator(place, ort.OrtArenaCfg(0, EXTEND_AS_REQUESTED, -1, -1))
+
+
 def _session(
     graph: Path, buffers: Mapping[str, Array], refit: bool, threads: int
 ) -> tuple[Any, dict[str, Any]]:
@@ -125,6 +138,10 @@ def _session(
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = SILENT
+    _share_arena()
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    # not from the arena: it would keep the weights of sessions that were closed
+    options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
     if refit:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         options.add_session_config_entry("session.disable_prepacking", "1")

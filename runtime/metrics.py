@@ -25,6 +25,12 @@ class Metrics:
     """Calls of `restore` that raised."""
     switches: int = 0
     """Times that the weights of one mixture gave way to those of another, golden checks included."""
+    merged_graphs: int = 0
+    """Merged graphs open now."""
+    prefetches: int = 0
+    """Merged graphs built in the background, announced or foreseen."""
+    prefetch_hits: int = 0
+    """Those of them that were then used."""
     swapped_adapters: int = 0
     """Adapters replaced by a new file while in use."""
     refused_adapters: int = 0
@@ -51,6 +57,9 @@ PROMETHEUS = (
     ("restores", "colora_restores_total", "counter", "Pictures restored."),
     ("failures", "colora_failures_total", "counter", "Calls that raised an error."),
     ("switches", "colora_switches_total", "counter", "Changes of the weights in use."),
+    ("merged_graphs", "colora_merged_graphs", "gauge", "Merged graphs open."),
+    ("prefetches", "colora_prefetches_total", "counter", "Merged graphs built in the background."),
+    ("prefetch_hits", "colora_prefetch_hits_total", "counter", "Those of them that were then used."),
     ("swapped_adapters", "colora_swapped_adapters_total", "counter", "Adapters replaced while in use."),
     ("refused_adapters", "colora_refused_adapters", "gauge", "Tasks whose file is refused."),
     ("resident_bytes", "colora_resident_bytes", "gauge", "Bytes of the adapters in memory."),

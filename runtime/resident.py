@@ -73,6 +73,10 @@ class ResidentAdapters:
             self._say(task)
         return self._held[task][1]
 
+    def held(self, task: str) -> Adapter | None:
+        """The adapter in memory, without a look at its file."""
+        return self._held[task][1] if task in self._held else None
+
     def clear(self) -> None:
         """Forget all."""
         self._held.clear()

@@ -13,10 +13,13 @@ from colora.devices.errors import BackendError, ImageError, unknown
 from colora.runtime import tiles
 from colora.runtime.backend import BackendFacts, backend_class
 from colora.runtime.bundle import Bundle, open_bundle
+from colora.runtime.hot import recipe_of
 from colora.runtime.image import as_image
 from colora.runtime.metrics import Metrics, Timings
 from colora.runtime.mixture import task_strengths
-from colora.runtime.switch import POLICIES, Switcher
+from colora.runtime.policy import POLICIES
+from colora.runtime.switch import Switcher
+from colora.runtime.use import Recipe, recipe, told
 from colora.runtime.weights import Array
 
 GOLDEN_TOLERANCE = {"fp32": 1e-3, "fp16": 3e-2}
@@ -38,9 +41,16 @@ class SessionFacts:
     target: str
     precision: str
     policy: str
-    """`refit` or `merged`: how weights change."""
+    """How weights change: `refit`, `merged`, or `refit+merged`, with graphs of their own for hot tasks."""
     why: str
     """Why this policy."""
+    memory_budget: int | None
+    estimated_bytes: int
+    """Of what is open now, by the rule of runtime/policy.py."""
+    merged_room: int
+    """Merged graphs that may be open at once."""
+    hot: tuple[str, ...]
+    """Mixtures whose merged graphs are open, the one used last at the end."""
     tasks: tuple[str, ...]
     refused: Mapping[str, str]
     """Task → why its file, as last seen, is refused."""
@@ -52,9 +62,10 @@ def load(
     bundle: str | os.PathLike[str],
     backend: str = "auto",
     policy: str = "auto",
+    memory_budget: int | None = None,
     *,
     threads: int = 0,
-    hot_tasks: int = 2,
+    hot_tasks: int | None = None,
     golden_tolerance: float | None = None,
     trusted_key: str | os.PathLike[str] | None = None,
 ) -> "Session":
@@ -62,8 +73,13 @@ def load(
 
     backend: key of BACKENDS, or `auto`.
     policy: `refit` changes the weights of one open graph in place; `merged` opens a fully optimised graph
-    per task and
-        keeps the `hot_tasks` used last; `auto` is refit where that works, else merged.
+        per task and keeps those used last; `auto` is refit where that works, else merged, and with a budget
+        that has room for more than one graph, refit with merged graphs of the tasks in use beside it. Which
+        of the two serves a call then depends on what is built by then, and results may differ in the last
+        bits of float32; `refit` and `merged` give the same bits every time.
+    memory_budget: bytes for graphs, activations and adapters, estimated by the rule of runtime/policy.py.
+        None: refit alone, or `hot_tasks` merged graphs.
+    hot_tasks: most merged graphs open at once; None: 2 without a budget, what has room with one.
     threads: for one run; 0 leaves it to the backend.
     golden_tolerance: largest difference from a golden output, in units of [0, 1]; None takes
     GOLDEN_TOLERANCE.
@@ -73,13 +89,13 @@ def load(
     """
     if policy not in POLICIES:
         raise unknown("policy", policy, POLICIES)
-    if hot_tasks < 1 or threads < 0:
+    if (hot_tasks is not None and hot_tasks < 1) or threads < 0:
         raise BackendError(f"hot_tasks {hot_tasks}, threads {threads}; expected at least 1 and at least 0")
     opened = open_bundle(bundle, trusted_key)
     if golden_tolerance is None:
         golden_tolerance = GOLDEN_TOLERANCE[opened.manifest.precision]
     open_graph = partial(backend_class(backend).open, threads=threads)
-    return Session(opened, Switcher(opened, open_graph, policy, hot_tasks, golden_tolerance))
+    return Session(opened, Switcher(opened, open_graph, policy, hot_tasks, golden_tolerance, memory_budget))
 
 
 class Session:
@@ -138,10 +154,10 @@ class Session:
                 pictures.append(as_image(image))
             except ImageError as e:
                 raise ImageError(f"picture {i} of the batch: {e}") from e
-        groups: dict[tuple[tuple[str, float], ...], list[int]] = {}
+        groups: dict[Recipe, list[int]] = {}
         for i, task in enumerate(tasks):
-            parts = task_strengths(task or self.bundle.manifest.task, strength).items()
-            groups.setdefault(tuple((name, value) for name, value in parts if value != 0), []).append(i)
+            asked = recipe(task_strengths(task or self.bundle.manifest.task, strength))
+            groups.setdefault(asked, []).append(i)
         for name in {name for mixture in groups for name, _ in mixture} - {*self.tasks}:
             raise unknown("task", name, self.tasks)
         with self._lock:
@@ -151,6 +167,17 @@ class Session:
             for i in groups[mixture]:
                 results[i] = self.restore(pictures[i], tasks[i], strength)
         return [results[i] for i in range(len(pictures))]
+
+    def prefetch(self, task: str | Mapping[str, float], strength: float = 1.0) -> None:
+        """Announce what comes next, so that the change costs little.
+
+        Where a merged graph has room it is built in the background, and a failure there is only logged: the
+        use itself will raise. Elsewhere the task is read and proven now,
+        if weights are changed in place.
+        Raises: UnknownName; where no merged graph has room, as `restore`.
+        """
+        with self._lock:
+            self._switcher.prefetch(task, strength)
 
     def verify(self) -> Mapping[str, str]:
         """Read, verify and prove every task now rather than at its first use, and keep them in memory.
@@ -174,6 +201,10 @@ class Session:
                 precision=manifest.precision,
                 policy=self._switcher.policy,
                 why=self._switcher.why,
+                memory_budget=self._switcher.memory_budget,
+                estimated_bytes=self._switcher.estimated_bytes(),
+                merged_room=self._switcher.room(),
+                hot=tuple(told(recipe_of(key)) for key in self._switcher.hot.keys),
                 tasks=self.tasks,
                 refused=self._switcher.adapters.refused,
                 switchable_tensors=len(manifest.program),
@@ -187,6 +218,9 @@ class Session:
             return replace(
                 self._metrics,
                 switches=self._switcher.switches,
+                merged_graphs=len(self._switcher.hot.keys),
+                prefetches=self._switcher.hot.built,
+                prefetch_hits=self._switcher.hot.hits,
                 swapped_adapters=adapters.swaps,
                 refused_adapters=len(adapters.refused),
                 resident_bytes=adapters.size_bytes,

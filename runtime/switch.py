@@ -1,17 +1,16 @@
 """From a mixture of tasks to a graph that holds it: by editing one open graph, or by opening one for each.
 
-Every graph is proven on the golden input before a picture goes through it: the backbone when it is
-opened, an adapter before it is first used and again after its file was replaced or a switch failed, alone
-and at strength 1 as it was trained.
+Where the memory budget allows both, mixtures in use get a merged graph, built in the background, and the
+edited one serves the rest. Every graph is proven on the golden input before a picture goes through it: the
+backbone when it is opened, an adapter before it is first used and again after its file was replaced or a
+switch failed, alone and at strength 1 as it was trained.
 """
 
-import math
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from pathlib import Path
+from dataclasses import replace
+from functools import partial
 
-import numpy as np
 from colora.devices.errors import (
     BackendError,
     BundleError,
@@ -22,69 +21,85 @@ from colora.devices.errors import (
 )
 from colora.runtime.adapter import Adapter
 from colora.runtime.backend import Backend, BackendFacts
-from colora.runtime.bundle import GRAPH, WEIGHTS, Bundle
-from colora.runtime.golden import golden_input
-from colora.runtime.manifest import ImageConvention
-from colora.runtime.mixture import Mixture, Part, graph_tensors, task_strengths, touched
+from colora.runtime.bundle import Bundle
+from colora.runtime.graphs import GraphMaker, Open
+from colora.runtime.hot import HotGraphs, Key, key_of, recipe_of
+from colora.runtime.mixture import Mixture, Part, task_strengths, touched
+from colora.runtime.policy import Costs, check_budget, estimate, reason, room
+from colora.runtime.proof import finite
 from colora.runtime.resident import ResidentAdapters
+from colora.runtime.use import Recipe, UseHistory, recipe
 from colora.runtime.weights import Array
-
-POLICIES = ("auto", "refit", "merged")
-
-Open = Callable[[Path, ImageConvention, Mapping[str, Array], bool], Backend]
-"""`Backend.open` with the number of threads filled in."""
-Key = tuple[tuple[str, str, float], ...]
-"""Task, content hash and strength of a mixture's parts."""
 
 
 class Switcher:
     """Holds the open graphs of a bundle. Not thread-safe.
 
-    policy: `refit`, `merged`, or `auto`, which takes merged where refit fails. hot_tasks: merged graphs
-    kept open.
-    tolerance: largest difference from a golden output that passes.
-    Raises: what opening the graph raises; ParityError if the backbone fails its golden check.
+    policy: a name of POLICIES. hot_tasks, memory_budget: see `room`. tolerance: largest difference from a
+    golden output that passes.
+    Raises: what opening the graph raises; BackendError if the budget is below what one graph needs;
+    ParityError if the backbone fails its golden check.
     """
 
     def __init__(
-        self, bundle: Bundle, open_graph: Open, policy: str, hot_tasks: int, tolerance: float
+        self,
+        bundle: Bundle,
+        open_graph: Open,
+        policy: str,
+        hot_tasks: int | None,
+        tolerance: float,
+        memory_budget: int | None = None,
     ) -> None:
-        self.bundle = bundle
-        self.why = f"policy={policy!r} was asked for"
+        self.bundle, self.memory_budget = bundle, memory_budget
+        self.why = ""
         """Why the policy is what it is."""
-        self._open_graph, self._hot, self._tolerance = open_graph, hot_tasks, tolerance
-        self._stamp = _stamp(bundle.path / WEIGHTS)
+        self._make, self._asked = GraphMaker(bundle, open_graph, tolerance), policy
+        self._hot_tasks, self._costs = hot_tasks, estimate(bundle)
         self.adapters = ResidentAdapters(bundle, self._prove)
         self.switches = 0
         """Times that the weights of one mixture gave way to those of another, golden checks included."""
+        self.hot = HotGraphs()
+        self._history = UseHistory()
         self._proven: set[str] = set()  # content hashes of adapters that passed their golden check
         self._graph: Backend | None = None  # refit: the one graph, and the mixture it holds
         self._held: Mixture | None = ()  # None: unknown, after a switch that failed half-way
-        self._graphs: OrderedDict[Key, Backend] = OrderedDict()  # merged: least recently used first
+        self._current: Key | None = None  # of the graph in use
         self._closed = False
-        manifest = bundle.manifest
-        if manifest.kind == "merged" and policy == "refit":
+        if bundle.manifest.kind == "merged" and policy == "refit":
             raise BackendError(
-                f"{bundle.path} has task {manifest.task!r} merged in and can't change: use policy='auto'"
+                f"{bundle.path} has task {bundle.manifest.task!r} merged in and can't change: use policy='auto'"
             )
-        if manifest.kind == "merged":
-            self.why = f"task {manifest.task!r} is merged in"
         try:
-            if manifest.kind == "shared" and policy != "merged":
-                self._start_refit(required=policy == "refit")
-            self._check(manifest.task or "the backbone", (), bundle.golden_output)
+            self._start()
         except BaseException:
             self.close()
             raise
 
     @property
     def policy(self) -> str:
-        """`refit` or `merged`: how weights change."""
-        return "merged" if self._graph is None else "refit"
+        """`refit`, `merged`, or `refit+merged`: how weights change."""
+        if self._graph is None:
+            return "merged"
+        return "refit+merged" if self.room() else "refit"
+
+    def room(self) -> int:
+        """Merged graphs that may be open at once."""
+        if self._graph is not None and self._asked == "refit":
+            return 0
+        return room(self.costs(), self.memory_budget, self._hot_tasks, self._graph is not None)
+
+    def costs(self) -> Costs:
+        """Estimated bytes, with the adapters held by now."""
+        adapters = max(self._costs.adapters, self.adapters.size_bytes)
+        return replace(self._costs, adapters=adapters)
+
+    def estimated_bytes(self) -> int:
+        """Of what is open now."""
+        return self.costs().total(self._graph is not None, len(self.hot.keys))
 
     def describe(self) -> BackendFacts:
         """Facts of the graph used last. Raises: BackendError when closed."""
-        graph = self._graph or next(reversed(self._graphs.values()), None)
+        graph = self._graph or self.hot.last()
         if graph is None:
             raise self._is_closed()
         return graph.describe()
@@ -97,15 +112,44 @@ class Switcher:
         """
         if self._closed:
             raise self._is_closed()
+        asked = recipe(task_strengths(task or self.bundle.manifest.task, strength))
+        self._adopt(asked if self._graph is None else None)
         mixture = self._mixture(task, strength)
         for part in mixture:
             self._prove(part.adapter)
-        return _finite(self._enter(mixture))
+        graph = self._enter(mixture)
+        self.hot.keep_only(key_of(mixture))
+        likely = self._history.note(recipe_of(key_of(mixture)))
+        if likely is not None:
+            self._suggest(likely)
+        return finite(graph)
 
-    def at_hand(self) -> set[tuple[tuple[str, float], ...]]:
-        """Mixtures, each as task and strength sorted by task, that can run without a switch or a new graph."""
-        held = [] if self._graph is None or self._held is None else [_key(self._held)]
-        return {tuple((task, value) for task, _, value in key) for key in held or self._graphs}
+    def prefetch(self, task: str | Mapping[str, float], strength: float) -> None:
+        """Make ready for a task to come: its graph in the background, or, where none has room, its adapters now.
+
+        Nothing can be made ready where there is room for the merged graph in use alone.
+        Raises: UnknownName; where adapters are read as `switch`.
+        """
+        if self._closed:
+            raise self._is_closed()
+        strengths = task_strengths(task or self.bundle.manifest.task, strength)
+        for name in strengths:
+            if name not in self.adapters.tasks:
+                raise unknown("task", name, self.adapters.tasks)
+        wanted = recipe(strengths)
+        self._adopt(None)
+        if self.bundle.manifest.kind == "merged" or self.hot.coming(wanted):
+            return
+        if self.hot.fits(self.room(), self._current):
+            self._begin(wanted)
+        elif self._graph is not None:
+            for part in self._mixture(task, strength):
+                self._prove(part.adapter)
+
+    def at_hand(self) -> set[Recipe]:
+        """What can run without a switch or a new graph."""
+        held = [] if self._graph is None or self._held is None else [key_of(self._held)]
+        return {recipe_of(key) for key in [*held, *self.hot.keys]}
 
     def verify(self) -> Mapping[str, str]:
         """Read and prove every task there is; returns task → reason of those refused.
@@ -123,25 +167,27 @@ class Switcher:
     def close(self) -> None:
         """Free all graphs. Harmless when repeated."""
         self._closed = True
-        for graph in [*self._graphs.values(), *([self._graph] if self._graph else [])]:
-            graph.close()
+        self.hot.close()
+        if self._graph is not None:
+            self._graph.close()
         self._graph = None
-        self._graphs.clear()
         self.adapters.clear()
 
-    def _start_refit(self, required: bool) -> None:
-        try:
-            weights = dict(graph_tensors(self.bundle, (), self.bundle.manifest.program))
-            self._graph = self._open(weights, refit=True)
-            if not required:
-                self.why = "weights can be changed in place here: every task for the memory of one graph"
-        except BackendError as e:
-            if required:
-                raise
-            self.why = f"weights can't be changed in place here: {e}"
-
-    def _open(self, weights: Mapping[str, Array], refit: bool) -> Backend:
-        return self._open_graph(self.bundle.path / GRAPH, self.bundle.manifest.image, weights, refit)
+    def _start(self) -> None:
+        """Open the first graph and prove the backbone."""
+        manifest, refused = self.bundle.manifest, None
+        if manifest.kind == "shared" and self._asked != "merged":
+            check_budget(self._costs, self.memory_budget, True, self.bundle)
+            try:
+                self._graph = self._make.refit()
+            except BackendError as e:
+                if self._asked == "refit":
+                    raise
+                refused = e
+        if self._graph is None:
+            check_budget(self._costs, self.memory_budget, False, self.bundle)
+        self.why = reason(self._asked, self.bundle, refused, self._costs, self.memory_budget, self.room())
+        self._check(manifest.task or "the backbone", (), self.bundle.golden_output)
 
     def _mixture(self, task: str | Mapping[str, float], strength: float) -> Mixture:
         """Adapters and strengths of what the caller asked for; parts of strength 0 are left out."""
@@ -161,35 +207,55 @@ class Switcher:
         return ()
 
     def _enter(self, mixture: Mixture) -> Backend:
-        """The graph under a mixture, by editing the one open graph or by opening one."""
-        program, key = self.bundle.manifest.program, _key(mixture)
-        if self._graph is not None:
-            if self._held is None or key != _key(self._held):
-                names = tuple(program) if self._held is None else touched(program, self._held, mixture)
-                self._held = None
-                try:
-                    self._graph.set_weights(self._tensors(mixture, names))
-                except BaseException:
-                    self._proven.clear()  # who knows what the graph holds: all must be proven anew
-                    raise
-                self._held = mixture
-                self.switches += 1
-            return self._graph
-        if self._graphs and next(reversed(self._graphs)) != key:
-            self.switches += 1
-        if key not in self._graphs:
-            while len(self._graphs) >= self._hot:
-                self._graphs.popitem(last=False)[1].close()
-            self._graphs[key] = self._open(
-                dict(self._tensors(mixture, touched(program, mixture))), refit=False
-            )
-        self._graphs.move_to_end(key)
-        return self._graphs[key]
+        """The graph under a mixture: one that has it, else the one that is edited, else a new one."""
+        key = key_of(mixture)
+        graph = self.hot.get(key)
+        if graph is None and self._graph is not None:
+            graph = self._edit(self._graph, mixture)
+        elif graph is None:
+            for old in self.hot.evictable(self.room()):
+                self.hot.remove(old)
+            graph = self.hot.add(key, self._make.merged(mixture))
+        self.switches += self._current not in (None, key)
+        self._current = key
+        return graph
 
-    def _tensors(self, mixture: Mixture, names: tuple[str, ...]) -> Iterator[tuple[str, Array]]:
-        if names and _stamp(self.bundle.path / WEIGHTS) != self._stamp:
-            raise BundleError(f"{self.bundle.path} was replaced while it was in use: load it again")
-        return graph_tensors(self.bundle, mixture, names) if names else iter(())
+    def _edit(self, graph: Backend, mixture: Mixture) -> Backend:
+        program = self.bundle.manifest.program
+        if self._held is None or key_of(mixture) != key_of(self._held):
+            names = tuple(program) if self._held is None else touched(program, self._held, mixture)
+            self._held = None
+            try:
+                graph.set_weights(self._make.tensors(mixture, names))
+            except BaseException:
+                self._proven.clear()  # who knows what the graph holds: all must be proven anew
+                raise
+            self._held = mixture
+        return graph
+
+    def _suggest(self, likely: Recipe) -> None:
+        """Build what probably comes next, unless it would drive out what was used later and refit can serve it."""
+        if self.hot.coming(likely) or self.hot.failed(likely):
+            return
+        limit = self.room()
+        if not self.hot.fits(limit, self._current):
+            return
+        out = self.hot.evictable(limit, self._current)
+        if self._graph is not None and any(self._history.later(recipe_of(key), likely) for key in out):
+            return
+        self._begin(likely)
+
+    def _begin(self, wanted: Recipe) -> None:
+        """Build in the background; there is room once the graphs used longest ago are gone."""
+        for key in self.hot.evictable(self.room(), self._current):
+            self.hot.remove(key)
+        held = {task: adapter for task, _ in wanted if (adapter := self.adapters.held(task)) is not None}
+        self.hot.begin(wanted, partial(self._make.build, wanted, held, frozenset(self._proven)))
+
+    def _adopt(self, wait_for: Recipe | None) -> None:
+        """Take over what the background thread has made."""
+        for mixture in self.hot.adopt(wait_for):
+            self._proven.update(part.adapter.content_sha256 for part in mixture)
 
     def _prove(self, adapter: Adapter) -> None:
         """Check an adapter unless it has passed before. Raises: ParityError."""
@@ -198,49 +264,14 @@ class Switcher:
             self._proven.add(adapter.content_sha256)
 
     def _check(self, what: str, mixture: Mixture, expected: Array) -> None:
-        """Compare with a golden output. Raises: ParityError naming `what`, the difference and the tolerance."""
+        """Compare with a golden output. Raises: ParityError."""
         graph = self._enter(mixture)
-        if not graph.computes:
-            return
-        found = graph.run(golden_input())
-        difference = float(np.abs(found - expected).max()) if found.shape == expected.shape else math.inf
-        if not difference <= self._tolerance:  # NaN is no pass
-            if self._graph is None:
-                self._graphs.pop(_key(mixture)).close()
-            raise ParityError(
-                f"{self.bundle.path}: {what} differs from its golden output by {difference:.2g}, more than "
-                f"{self._tolerance:g}: this machine does not compute what was trained; "
-                "export the bundle again, or try policy='merged'"
-            )
+        try:
+            self._make.check(graph, what, expected)
+        except ParityError:
+            if key_of(mixture) in self.hot.keys:
+                self.hot.remove(key_of(mixture))
+            raise
 
     def _is_closed(self) -> BackendError:
         return BackendError(f"the session of {self.bundle.path} is closed: load it again")
-
-
-def _key(mixture: Mixture) -> Key:
-    return tuple((part.adapter.task, part.adapter.content_sha256, part.strength) for part in mixture)
-
-
-def _finite(graph: Backend) -> Callable[[Array], Array]:
-    """The graph's `run`, refusing results that no picture can hold."""
-
-    def run(tensor: Array) -> Array:
-        result = graph.run(tensor)
-        finite = bool(np.isfinite(result).all())
-        if result.shape != tensor.shape or not finite:
-            raise BackendError(
-                f"the network made {result.shape} of {tensor.shape}{'' if finite else ', with NaN or infinity'}; "
-                "expected finite numbers of the same shape: lower the strength, or export in fp32"
-            )
-        return result
-
-    return run
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """What changes when a file is replaced; None where there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns

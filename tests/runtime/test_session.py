@@ -153,7 +153,7 @@ def test_a_switch_that_fails_half_way_is_made_good_by_the_next(
 
 def test_merged_graphs_are_kept_for_the_tasks_used_last(ort_bundle: Path, image: Any) -> None:
     with load(ort_bundle, policy="merged", hot_tasks=2, threads=1) as session:
-        graphs = session._switcher._graphs
+        graphs = session._switcher.hot._graphs
         for task in ("rain", "noise", "rain"):
             session.restore(image, task)
         assert len(graphs) == 2

@@ -1,0 +1,85 @@
+"""Opens graphs of a bundle, with weights of a mixture. Holds nothing that changes: any thread may call it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from colora.devices.errors import BundleError
+from colora.runtime.adapter import Adapter
+from colora.runtime.backend import Backend
+from colora.runtime.bundle import GRAPH, WEIGHTS, Bundle
+from colora.runtime.hot import Built, key_of
+from colora.runtime.manifest import ImageConvention
+from colora.runtime.mixture import Mixture, Part, graph_tensors, touched
+from colora.runtime.proof import check_golden
+from colora.runtime.use import Recipe
+from colora.runtime.weights import Array
+
+Open = Callable[[Path, ImageConvention, Mapping[str, Array], bool], Backend]
+"""`Backend.open` with the number of threads filled in."""
+
+
+class GraphMaker:
+    """Makes graphs of one bundle. tolerance: largest difference from a golden output that passes."""
+
+    def __init__(self, bundle: Bundle, open_graph: Open, tolerance: float) -> None:
+        self.bundle, self._open_graph, self._tolerance = bundle, open_graph, tolerance
+        self._stamp = _stamp(bundle.path / WEIGHTS)
+
+    def refit(self) -> Backend:
+        """The backbone, to be edited in place. Raises: BackendError, also where that does not work; MissingExtra."""
+        weights = dict(graph_tensors(self.bundle, (), self.bundle.manifest.program))
+        return self._open(weights, refit=True)
+
+    def merged(self, mixture: Mixture) -> Backend:
+        """Fully optimised over the weights of a mixture. Raises: BackendError, BundleError, MissingExtra."""
+        names = touched(self.bundle.manifest.program, mixture)
+        return self._open(dict(self.tensors(mixture, names)), refit=False)
+
+    def build(self, wanted: Recipe, held: Mapping[str, Adapter], proven: frozenset[str]) -> Built:
+        """A merged graph whose adapters have passed their golden checks.
+
+        held: adapters by task; others are read. proven: content hashes of those that have passed before.
+        Raises: ColoraError.
+        """
+        mixture = tuple(Part(held.get(task) or self.bundle.read_task(task), value) for task, value in wanted)
+        alone = [(Part(part.adapter, 1.0),) for part in mixture]
+        for single in alone:
+            if single[0].adapter.content_sha256 not in proven and key_of(single) != key_of(mixture):
+                self._proven(single).close()
+        return mixture, self._proven(mixture)
+
+    def check(self, graph: Backend, what: str, expected: Array) -> None:
+        """Compare with a golden output. Raises: ParityError."""
+        check_golden(graph, f"{self.bundle.path}: {what}", expected, self._tolerance)
+
+    def tensors(self, mixture: Mixture, names: tuple[str, ...]) -> Iterator[tuple[str, Array]]:
+        """As `graph_tensors`. Raises: BundleError also if the bundle is another by now."""
+        if names and _stamp(self.bundle.path / WEIGHTS) != self._stamp:
+            raise BundleError(f"{self.bundle.path} was replaced while it was in use: load it again")
+        return graph_tensors(self.bundle, mixture, names) if names else iter(())
+
+    def _open(self, weights: Mapping[str, Array], refit: bool) -> Backend:
+        return self._open_graph(self.bundle.path / GRAPH, self.bundle.manifest.image, weights, refit)
+
+    def _proven(self, mixture: Mixture) -> Backend:
+        """Golden outputs are those of the backbone and of one task alone at strength 1; other mixtures have none."""
+        graph = self.merged(mixture)
+        try:
+            if not mixture:
+                self.check(graph, "the backbone", self.bundle.golden_output)
+            if len(mixture) == 1 and mixture[0].strength == 1.0:
+                adapter = mixture[0].adapter
+                self.check(graph, f"task {adapter.task}", adapter.golden_output)
+        except BaseException:
+            graph.close()
+            raise
+        return graph
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """What changes when a file is replaced; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
