@@ -4,12 +4,14 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import click
 import numpy as np
 from colora.devices.errors import ImageError, VideoError, missing_extra
 from colora.runtime.bundle import MANIFEST
+from colora.runtime.camera import camera_frames, record, stopped_by_signals
 from colora.runtime.default import find_bundle
 from colora.runtime.image import SUFFIXES, WHITE, read_image, write_image
 from colora.runtime.session import Session, load
@@ -22,11 +24,13 @@ GAP = 8
 
 
 @click.command("restore")
-@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("sources", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--task", required=True, help="What to remove; `colora inspect BUNDLE` lists the tasks.")
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="File, or folder for several."
 )
+@click.option("--camera", help="Number of a camera, or its address (rtsp://…), instead of SOURCES.")
+@click.option("--frames", type=click.IntRange(1), help="Of the camera, to write; default: until Ctrl-C.")
 @click.option(
     "--bundle", type=click.Path(path_type=Path), help="Default: $COLORA_BUNDLE, else ./colora-bundle."
 )
@@ -44,6 +48,8 @@ def command(
     sources: tuple[Path, ...],
     task: str,
     output: Path,
+    camera: str | None,
+    frames: int | None,
     bundle: Path | None,
     strength: float,
     compare: bool,
@@ -55,9 +61,16 @@ def command(
     """Restore SOURCES: pictures, videos, or folders of pictures.
 
     What can't be restored is reported and the others are still done; the exit code is then 1. A video that
-    was cut short goes on where it was when the same command is repeated.
+    was cut short goes on where it was when the same command is repeated. A camera is recorded to a video.
     """
+    if (camera is None) == (not sources):
+        raise click.UsageError("name pictures or videos, or a --camera, not both")
+    if frames is not None and camera is None:
+        raise click.UsageError("--frames goes with --camera")
     with load(find_bundle(bundle), backend, policy, threads=threads, trusted_key=trusted_key) as session:
+        if camera is not None:
+            record_camera(session, camera, output, frames, task, strength, compare)
+            return
         pairs = targets(sources, output)
         failed = restore_files(session, pairs, task, strength, compare)
         click.echo(f"{len(pairs) - len(failed)} of {len(pairs)} restored, in {output}")
@@ -112,11 +125,7 @@ def restore_files(
     Only what is wrong with one of them (ImageError, VideoError) is passed over; a task or backend that
     fails raises.
     """
-
-    def restored(picture: Array) -> Array:
-        result = session.restore(picture, task, strength)
-        return sheet(picture, result) if compare else result
-
+    restored = partial(_restored, session, task, strength, compare)
     failed: list[tuple[Path, str]] = []
     pairs = list(pairs)
     sizes = [_frames(source) for source, _ in pairs]
@@ -144,10 +153,38 @@ def restore_files(
     return failed
 
 
+def record_camera(
+    session: Session,
+    camera: str,
+    output: Path,
+    frames: int | None,
+    task: str,
+    strength: float,
+    compare: bool,
+) -> None:
+    """Restore a camera's frames into a video until `frames` are written, SIGINT or SIGTERM."""
+    restored = partial(_restored, session, task, strength, compare)
+    with stopped_by_signals() as stop, _progress(frames) as advance:
+        recording = record(
+            restored,
+            camera_frames(camera, wait=stop.wait),
+            output,
+            frames,
+            stop=stop,
+            advance=partial(advance, f"camera {output.name}"),
+        )
+    click.echo(f"{recording.written} frames restored, {recording.dropped} dropped, in {output}")
+
+
 def sheet(before: Array, after: Array) -> Array:
     """Two H×W×3 pictures of one dtype side by side, with a white gap between."""
     gap = np.full((len(before), GAP, 3), WHITE[before.dtype.name], before.dtype)
     return np.concatenate([before, gap, after], axis=1)
+
+
+def _restored(session: Session, task: str, strength: float, compare: bool, picture: Array) -> Array:
+    result = session.restore(picture, task, strength)
+    return sheet(picture, result) if compare else result
 
 
 def _is_video(source: Path) -> bool:
@@ -171,7 +208,7 @@ def _recipe(session: Session, task: str, strength: float, compare: bool) -> str:
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[Callable[[str, int], None]]:
+def _progress(total: int | None) -> Iterator[Callable[[str, int], None]]:
     """A progress bar on stderr; yields what to call with a name and the pictures or frames done of it."""
     try:
         from rich.console import Console
