@@ -40,8 +40,20 @@ class GraphError(ColoraError):
     """An exported graph whose tensors are not those of its weight program, or do not follow edits."""
 
 
+class PlanError(ColoraError):
+    """What was asked for does not fit the device it is for."""
+
+
 class BackendError(ColoraError):
     """A backend can't do what was asked of it on this machine."""
+
+
+class BackendFailed(BackendError):
+    """A backend that worked has failed; opened anew it may work again."""
+
+
+class FrameDropped(ColoraError):
+    """A frame of a live source that was not restored: newer ones came, or its deadline passed."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:

@@ -2,9 +2,11 @@
 
 from colora.devices.errors import (
     BackendError,
+    BackendFailed,
     BundleError,
     CheckpointError,
     ColoraError,
+    FrameDropped,
     ImageError,
     MissingExtra,
     ParityError,
@@ -13,17 +15,21 @@ from colora.devices.errors import (
 from colora.runtime.bundle import add_task, open_bundle
 from colora.runtime.default import restore
 from colora.runtime.metrics import Metrics, Timings, prometheus_text
+from colora.runtime.service import Service
 from colora.runtime.session import Session, SessionFacts, load
 
 __all__ = [
     "BackendError",
+    "BackendFailed",
     "BundleError",
     "CheckpointError",
     "ColoraError",
+    "FrameDropped",
     "ImageError",
     "Metrics",
     "MissingExtra",
     "ParityError",
+    "Service",
     "Session",
     "SessionFacts",
     "Timings",

@@ -47,13 +47,13 @@ class Backend(Protocol):
         ...
 
     def run(self, tensor: Array) -> Array:
-        """1×3×H×W float32 → 1×3×H×W float32. The caller owns the result. Raises: BackendError."""
+        """1×3×H×W float32 → 1×3×H×W float32. The caller owns the result. Raises: BackendFailed."""
         ...
 
     def set_weights(self, tensors: Iterable[tuple[str, Array]]) -> None:
         """Change switchable tensors, one after another.
 
-        Raises: BackendError; some may be changed by then.
+        Raises: BackendError for tensors it does not have; BackendFailed; some may be changed by then.
         """
         ...
 

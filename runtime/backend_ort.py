@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from colora.devices.errors import BackendError, missing_extra
+from colora.devices.errors import BackendError, BackendFailed, missing_extra
 from colora.runtime.backend import BackendFacts
 from colora.runtime.golden import golden_input
 from colora.runtime.manifest import ImageConvention
@@ -58,7 +58,7 @@ class OrtBackend:
         try:
             result: Array = self._session.run([self._image.output], {self._image.input: tensor})[0]
         except Exception as e:  # ONNX Runtime's errors have no common base class
-            raise BackendError(
+            raise BackendFailed(
                 f"{self._graph}: ONNX Runtime failed on an input of {tensor.shape}: {e}"
             ) from e
         return result

@@ -31,6 +31,12 @@ class Metrics:
     """Merged graphs built in the background, announced or foreseen."""
     prefetch_hits: int = 0
     """Those of them that were then used."""
+    reopens: int = 0
+    """Times that a backend that had failed was opened anew."""
+    dropped_frames: int = 0
+    """Frames of a service that gave way to newer ones; only `Service.metrics` knows, likewise the next."""
+    late_frames: int = 0
+    """Frames whose deadline passed while they waited."""
     swapped_adapters: int = 0
     """Adapters replaced by a new file while in use."""
     refused_adapters: int = 0
@@ -60,6 +66,9 @@ PROMETHEUS = (
     ("merged_graphs", "colora_merged_graphs", "gauge", "Merged graphs open."),
     ("prefetches", "colora_prefetches_total", "counter", "Merged graphs built in the background."),
     ("prefetch_hits", "colora_prefetch_hits_total", "counter", "Those of them that were then used."),
+    ("reopens", "colora_reopens_total", "counter", "Failed backends opened anew."),
+    ("dropped_frames", "colora_dropped_frames_total", "counter", "Frames that gave way to newer ones."),
+    ("late_frames", "colora_late_frames_total", "counter", "Frames whose deadline passed."),
     ("swapped_adapters", "colora_swapped_adapters_total", "counter", "Adapters replaced while in use."),
     ("refused_adapters", "colora_refused_adapters", "gauge", "Tasks whose file is refused."),
     ("resident_bytes", "colora_resident_bytes", "gauge", "Bytes of the adapters in memory."),

@@ -20,6 +20,7 @@ from colora.runtime.mixture import task_strengths
 from colora.runtime.policy import POLICIES
 from colora.runtime.switch import Switcher
 from colora.runtime.use import Recipe, recipe, told
+from colora.runtime.watchdog import REOPEN_LIMIT, watched
 from colora.runtime.weights import Array
 
 GOLDEN_TOLERANCE = {"fp32": 1e-3, "fp16": 3e-2}
@@ -67,6 +68,7 @@ def load(
     threads: int = 0,
     hot_tasks: int | None = None,
     golden_tolerance: float | None = None,
+    reopen_limit: int = REOPEN_LIMIT,
     trusted_key: str | os.PathLike[str] | None = None,
 ) -> "Session":
     """Open and verify a bundle, and the graph in it.
@@ -83,6 +85,7 @@ def load(
     threads: for one run; 0 leaves it to the backend.
     golden_tolerance: largest difference from a golden output, in units of [0, 1]; None takes
     GOLDEN_TOLERANCE.
+    reopen_limit: times that a backend which fails is opened anew for one picture (runtime/watchdog.py).
     trusted_key: path of an Ed25519 public key in PEM: only a bundle and tasks signed by its owner are taken
     (runtime/sign.py); None trusts all.
     Raises: BundleError, UnknownName, MissingExtra, BackendError, ParityError.
@@ -91,21 +94,24 @@ def load(
         raise unknown("policy", policy, POLICIES)
     if (hot_tasks is not None and hot_tasks < 1) or threads < 0:
         raise BackendError(f"hot_tasks {hot_tasks}, threads {threads}; expected at least 1 and at least 0")
+    if reopen_limit < 0:
+        raise BackendError(f"reopen_limit {reopen_limit}; expected at least 0")
     opened = open_bundle(bundle, trusted_key)
     if golden_tolerance is None:
         golden_tolerance = GOLDEN_TOLERANCE[opened.manifest.precision]
     open_graph = partial(backend_class(backend).open, threads=threads)
-    return Session(opened, Switcher(opened, open_graph, policy, hot_tasks, golden_tolerance, memory_budget))
+    switcher = Switcher(opened, open_graph, policy, hot_tasks, golden_tolerance, memory_budget)
+    return Session(opened, switcher, reopen_limit)
 
 
 class Session:
     """A loaded bundle; made by `load`. A context manager. Calls from several threads wait for one another."""
 
-    def __init__(self, bundle: Bundle, switcher: Switcher) -> None:
+    def __init__(self, bundle: Bundle, switcher: Switcher, reopen_limit: int = REOPEN_LIMIT) -> None:
         self.bundle = bundle
         self.timings: Timings | None = None
         """Of the last call that succeeded."""
-        self._switcher = switcher
+        self._switcher, self._reopen_limit = switcher, reopen_limit
         self._metrics = Metrics()
         self._lock = RLock()
 
@@ -125,7 +131,7 @@ class Session:
         strength: multiplies every change; 0 is the backbone, 1 what was trained.
         Raises: ImageError; UnknownName with the nearest names; BundleError or CheckpointError for a
         damaged task;
-            ParityError if a task fails its golden check; BackendError.
+            ParityError if a task fails its golden check; BackendError; BackendFailed with the number of retries.
         """
         try:
             return self._restore(image, task, strength)
@@ -179,6 +185,20 @@ class Session:
         with self._lock:
             self._switcher.prefetch(task, strength)
 
+    def network(self, task: str | Mapping[str, float] = "", strength: float = 1.0) -> tiles.Run:
+        """The network turned to a task, for those who cut pictures themselves (runtime/bands.py).
+
+        It takes and gives 1×3×h×w float32 of the manifest's shapes; results are not clipped. Each call turns
+        the session to the task, so that calls of other threads may come between two of them.
+        Raises: nothing; what it gives raises as `restore`.
+        """
+
+        def run(tensor: Array) -> Array:
+            with self._lock:
+                return self._switcher.switch(task, strength)(tensor)
+
+        return run
+
     def verify(self) -> Mapping[str, str]:
         """Read, verify and prove every task now rather than at its first use, and keep them in memory.
 
@@ -221,6 +241,7 @@ class Session:
                 merged_graphs=len(self._switcher.hot.keys),
                 prefetches=self._switcher.hot.built,
                 prefetch_hits=self._switcher.hot.hits,
+                reopens=self._switcher.reopens,
                 swapped_adapters=adapters.swaps,
                 refused_adapters=len(adapters.refused),
                 resident_bytes=adapters.size_bytes,
@@ -237,9 +258,13 @@ class Session:
         manifest = self.bundle.manifest
         with self._lock:
             prepared = time.perf_counter()
-            network = self._switcher.switch(task, strength)
-            switched = time.perf_counter()
-            result = tiles.apply(picture, network, manifest.shapes, manifest.pad, manifest.tile)
+
+            def attempt() -> tuple[Array, float]:
+                network = self._switcher.switch(task, strength)
+                switched = time.perf_counter()
+                return tiles.apply(picture, network, manifest.shapes, manifest.pad, manifest.tile), switched
+
+            result, switched = watched(attempt, self._switcher.discard, self._reopen_limit)
             done = time.perf_counter()
             self.timings = Timings(
                 prepare_ms=(prepared - begin) * 1e3,

@@ -6,6 +6,7 @@ backbone when it is opened, an adapter before it is first used and again after i
 switch failed, alone and at strength 1 as it was trained.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -13,6 +14,7 @@ from functools import partial
 
 from colora.devices.errors import (
     BackendError,
+    BackendFailed,
     BundleError,
     CheckpointError,
     ParityError,
@@ -30,6 +32,8 @@ from colora.runtime.proof import finite
 from colora.runtime.resident import ResidentAdapters
 from colora.runtime.use import Recipe, UseHistory, recipe
 from colora.runtime.weights import Array
+
+_log = logging.getLogger(__name__)
 
 
 class Switcher:
@@ -64,7 +68,11 @@ class Switcher:
         self._graph: Backend | None = None  # refit: the one graph, and the mixture it holds
         self._held: Mixture | None = ()  # None: unknown, after a switch that failed half-way
         self._current: Key | None = None  # of the graph in use
-        self._closed = False
+        self._ready = self._closed = False  # not ready: nothing is open, and `_start` has to be called
+        self._facts: BackendFacts | None = None
+        self._in_place = bundle.manifest.kind == "shared" and policy != "merged"
+        self.reopens = 0
+        """Times that graphs which failed were opened anew."""
         if bundle.manifest.kind == "merged" and policy == "refit":
             raise BackendError(
                 f"{bundle.path} has task {bundle.manifest.task!r} merged in and can't change: use policy='auto'"
@@ -98,11 +106,10 @@ class Switcher:
         return self.costs().total(self._graph is not None, len(self.hot.keys))
 
     def describe(self) -> BackendFacts:
-        """Facts of the graph used last. Raises: BackendError when closed."""
-        graph = self._graph or self.hot.last()
-        if graph is None:
+        """Facts of the graph opened first. Raises: BackendError when closed."""
+        if self._closed or self._facts is None:
             raise self._is_closed()
-        return graph.describe()
+        return self._facts
 
     def switch(self, task: str | Mapping[str, float], strength: float) -> Callable[[Array], Array]:
         """Turn to a task or mixture; returns the network, 1×3×H×W float32 → the same shape, all finite.
@@ -110,8 +117,7 @@ class Switcher:
         Raises: UnknownName; BundleError, CheckpointError, ParityError, each naming the task's file;
         BackendError.
         """
-        if self._closed:
-            raise self._is_closed()
+        self._be_ready()
         asked = recipe(task_strengths(task or self.bundle.manifest.task, strength))
         self._adopt(asked if self._graph is None else None)
         mixture = self._mixture(task, strength)
@@ -130,8 +136,7 @@ class Switcher:
         Nothing can be made ready where there is room for the merged graph in use alone.
         Raises: UnknownName; where adapters are read as `switch`.
         """
-        if self._closed:
-            raise self._is_closed()
+        self._be_ready()
         strengths = task_strengths(task or self.bundle.manifest.task, strength)
         for name in strengths:
             if name not in self.adapters.tasks:
@@ -156,38 +161,63 @@ class Switcher:
 
         Raises: BackendError.
         """
-        if self._closed:
-            raise self._is_closed()
+        self._be_ready()
         if self.bundle.manifest.kind == "shared":
             for task in self.adapters.tasks:
                 with suppress(BundleError, CheckpointError, ParityError, UnknownName):
                     self.adapters.get(task)
         return self.adapters.refused
 
+    def discard(self) -> None:
+        """Free all graphs, because one has failed; the next call opens them anew. Adapters stay."""
+        self._ready = False
+        self.hot.clear()
+        if self._graph is not None:
+            self._graph.close()
+        self._graph, self._held, self._current = None, (), None
+        self._proven.clear()
+
     def close(self) -> None:
         """Free all graphs. Harmless when repeated."""
         self._closed = True
+        self.discard()
         self.hot.close()
-        if self._graph is not None:
-            self._graph.close()
-        self._graph = None
         self.adapters.clear()
+
+    def _be_ready(self) -> None:
+        """Open the graphs anew if they were discarded. Raises: BackendFailed; ParityError; BackendError when closed."""
+        if self._closed:
+            raise self._is_closed()
+        if self._ready:
+            return
+        self.discard()  # what a start that failed half-way has left
+        try:
+            self._start()
+        except BackendError as e:
+            raise BackendFailed(str(e)) from e
+        self.reopens += 1
+        fields = {"event": "backend_reopened", "reopens": self.reopens, "policy": self.policy}
+        _log.warning("%s: the backend was opened anew", self.bundle.path, extra=fields)
 
     def _start(self) -> None:
         """Open the first graph and prove the backbone."""
-        manifest, refused = self.bundle.manifest, None
-        if manifest.kind == "shared" and self._asked != "merged":
+        refused = None
+        if self._in_place:
             check_budget(self._costs, self.memory_budget, True, self.bundle)
             try:
                 self._graph = self._make.refit()
             except BackendError as e:
-                if self._asked == "refit":
+                if self._asked == "refit" or self._facts is not None:
                     raise
-                refused = e
+                refused, self._in_place = e, False
         if self._graph is None:
             check_budget(self._costs, self.memory_budget, False, self.bundle)
-        self.why = reason(self._asked, self.bundle, refused, self._costs, self.memory_budget, self.room())
-        self._check(manifest.task or "the backbone", (), self.bundle.golden_output)
+        if self._facts is None:
+            self.why = reason(self._asked, self.bundle, refused, self._costs, self.memory_budget, self.room())
+        self._check(self.bundle.manifest.task or "the backbone", (), self.bundle.golden_output)
+        opened = self._graph or self.hot.last()
+        self._facts = opened.describe() if opened else None
+        self._ready = True
 
     def _mixture(self, task: str | Mapping[str, float], strength: float) -> Mixture:
         """Adapters and strengths of what the caller asked for; parts of strength 0 are left out."""

@@ -1,0 +1,61 @@
+"""Log lines that a machine reads."""
+
+import io
+import json
+import logging
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from colora.runtime.logs import JsonLines
+from colora.runtime.session import load
+
+
+@pytest.fixture
+def written() -> Any:
+    """What the logger `colora` writes."""
+    text, logger = io.StringIO(), logging.getLogger("colora")
+    handler = logging.StreamHandler(text)
+    handler.setFormatter(JsonLines())
+    logger.addHandler(handler)
+    yield text
+    logger.removeHandler(handler)
+
+
+def lines(text: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.getvalue().splitlines()]
+
+
+def test_a_record_is_one_object_with_its_fields(written: io.StringIO) -> None:
+    fields = {"event": "made_up", "count": 3, "where": Path("a/b"), "nested": {"ä": [1.5]}}
+    logging.getLogger("colora.test").warning("first %s\nsecond", "line", extra=fields)
+    (line,) = lines(written)
+    assert datetime.fromisoformat(line.pop("time")).utcoffset() == timedelta(0)
+    assert line == {
+        "level": "WARNING",
+        "logger": "colora.test",
+        "message": "first line\nsecond",
+        "event": "made_up",
+        "count": 3,
+        "where": str(Path("a/b")),
+        "nested": {"ä": [1.5]},
+    }
+
+
+def test_an_exception_comes_with_its_traceback(written: io.StringIO) -> None:
+    try:
+        raise ValueError("deliberate")
+    except ValueError:
+        logging.getLogger("colora.test").exception("it went wrong")
+    assert lines(written)[0]["traceback"].endswith("ValueError: deliberate")
+
+
+def test_the_runtime_s_own_events(null_bundle: Path, picture: Any, written: io.StringIO) -> None:
+    with load(null_bundle, "null") as session:
+        session.restore(picture(8, 8), "rain")
+        (null_bundle / "tasks" / "rain.safetensors").write_bytes(b"torn off")
+        session.restore(picture(8, 8), "rain")
+    (line,) = lines(written)
+    assert (line["event"], line["task"]) == ("adapter_refused", "rain")
+    assert "is truncated" in line["reason"]
