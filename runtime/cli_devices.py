@@ -1,12 +1,15 @@
-"""`colora devices`: what can be exported for, and what this machine is."""
+"""`colora devices`: what can be exported for, what this machine is, and what a bundle will take on a device."""
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
-from colora.devices.catalogue import ALIASES, DEVICES
+from colora.devices.catalogue import ALIASES, DEVICES, find_device
 from colora.devices.device import Device
 from colora.devices.fit import find_fitting, find_missing
 from colora.devices.jetpack import JETPACKS, find_jetpack
+from colora.devices.plan import MIB, Band, Plan, make_plan
 from colora.devices.probe import Machine, probe
 
 HEADER = (
@@ -18,13 +21,80 @@ JETPACK_HEADER = ("JetPack", "L4T", "CUDA", "TensorRT", "Python")
 
 @click.command("devices")
 @click.option("--here", is_flag=True, help="Say what this machine is, which device fits and what is missing.")
-def command(here: bool) -> None:
+@click.option(
+    "--plan", "bundle", type=click.Path(path_type=Path), help="Predict memory and time of a bundle."
+)
+@click.option("--target", help="With --plan: the device; the bundle's own by default.")
+@click.option("--image", default="1280x720", show_default=True, help="With --plan: width x height in pixels.")
+@click.option("--mode", help="With --plan: power mode of the board; the fastest by default.")
+def command(here: bool, bundle: Path | None, target: str | None, image: str, mode: str | None) -> None:
     """List the devices that bundles can be exported for.
 
     Rates are dense, at best, in the power mode listed first; sources are in devices/catalogue.py.
     """
-    for line in here_lines(probe()) if here else list_lines():
+    if bundle is not None:
+        lines = plan_lines(bundle_plan(bundle, parse_size(image), target, mode))
+    else:
+        lines = here_lines(probe()) if here else list_lines()
+    for line in lines:
         click.echo(line)
+
+
+def bundle_plan(
+    path: Path, image: tuple[int, int], target: str | None = None, mode: str | None = None
+) -> Plan:
+    """Plan of a bundle on a device, the bundle's own by default. image: height, width in pixels.
+
+    Raises: BundleError, UnknownName, MissingExtra; PlanError with what would fit.
+    """
+    from colora.runtime.bundle import open_bundle
+    from colora.runtime.workload import bundle_workload
+
+    bundle = open_bundle(path)
+    m = bundle.manifest
+    return make_plan(
+        bundle_workload(bundle),
+        find_device(target or m.target),
+        image,
+        tile=m.tile.size,
+        overlap=m.tile.overlap,
+        when_above=m.tile.when_above,
+        multiple_of=m.pad.multiple_of,
+        tasks=max(len(bundle.tasks), 1),
+        mode=mode,
+    )
+
+
+def plan_lines(plan: Plan, band: Band | None = None) -> list[str]:
+    """A plan in words and numbers. band: the one it was made with."""
+    height, width = plan.tile
+    available = f" of {plan.available_bytes / MIB:.0f}" if plan.available_bytes is not None else ""
+    models = f"{plan.tasks} whole models" if plan.policy == "merged" else f"one model for {plan.tasks} tasks"
+    rows = [
+        ("target", f"{plan.device.name}, {plan.device.title}, power mode {plan.mode}"),
+        ("policy", f"{plan.policy}: {models}"),
+        ("runs", f"{plan.tiles} of {width}×{height} px"),
+        ("weights", f"{plan.weight_bytes / MIB:.1f} MiB"),
+        ("activations", f"{plan.activation_bytes / MIB:.1f} MiB"),
+        ("runtime", f"{plan.runtime_bytes / MIB:.1f} MiB"),
+        ("total", f"{plan.total_bytes / MIB:.1f}{available} MiB"),
+    ]
+    if plan.seconds is not None:
+        low, high = (1000 * s for s in plan.seconds)
+        b = band or Band()
+        rows.append(
+            ("time", f"{low:.3g} to {high:.3g} ms, predicted: nobody measured it; {plan.bound}-bound")
+        )
+        rows.append(("", f"between {b.high:.0%} and {b.low:.0%} of the roofline"))
+    return table([*rows, *(("note", note) for note in plan.notes)])
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """`1280x720` → height 720, width 1280. Raises: click.BadParameter."""
+    found = re.fullmatch(r"(\d+)[x×](\d+)", text)
+    if not found:
+        raise click.BadParameter(f"got {text!r}; expected WIDTHxHEIGHT, e.g. 1280x720", param_hint="--image")
+    return int(found[2]), int(found[1])
 
 
 def list_lines() -> list[str]:

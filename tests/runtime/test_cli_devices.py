@@ -4,8 +4,9 @@ import platform
 
 from click.testing import CliRunner
 from colora.devices.catalogue import DEVICES
+from colora.devices.plan import MIB, Rates, Workload, make_plan
 from colora.devices.probe import Gpu, Machine
-from colora.runtime.cli_devices import command, here_lines, table
+from colora.runtime.cli_devices import command, here_lines, parse_size, plan_lines, table
 
 
 def test_every_device_and_release_is_listed_and_the_alias_explained() -> None:
@@ -61,3 +62,34 @@ def test_here_reads_this_machine() -> None:
     result = CliRunner().invoke(command, ["--here"])
     assert result.exit_code == 0
     assert f"processor  {platform.machine()}" in result.output.replace("processor   ", "processor  ")
+
+
+def test_a_plan_in_words() -> None:
+    workload = Workload(1000, 20 * MIB, 100, 1000, 2000, "fp16", 2 * MIB)
+    rates = Rates(1e15, 655.36e6 + 20 * MIB * 10)
+    plan = make_plan(workload, DEVICES["jetson-orin-nano-8gb"], (256, 256), tasks=2, rates=rates)
+    assert plan_lines(plan) == [
+        "target       jetson-orin-nano-8gb, Jetson Orin Nano 8 GB, power mode MAXN_SUPER",
+        "policy       merged: 2 whole models",
+        "runs         1 of 256×256 px",
+        "weights      40.0 MiB",
+        "activations  6.2 MiB",
+        "runtime      653.0 MiB",
+        "total        699.2 of 5472 MiB",
+        "time         143 to 703 ms, predicted: nobody measured it; memory-bound",
+        "             between 70% and 25% of the roofline",
+    ]
+
+
+def test_a_plan_without_rates_says_so() -> None:
+    workload = Workload(1000, 20 * MIB, 100, 1000, 2000)
+    lines = plan_lines(make_plan(workload, DEVICES["cpu-x86-64"], (256, 256)))
+    assert lines[-2] == "note         no fp32 rate of CPU, x86-64 is known: time not predicted"
+    assert not any(line.startswith("time") for line in lines)
+
+
+def test_sizes_are_width_by_height() -> None:
+    assert parse_size("1280x720") == (720, 1280)
+    result = CliRunner().invoke(command, ["--plan", "nowhere", "--image", "1280"])
+    assert result.exit_code == 2
+    assert "got '1280'; expected WIDTHxHEIGHT, e.g. 1280x720" in result.output
