@@ -14,6 +14,7 @@ COMMANDS = {
     "export": ("colora.export.cli:command", "Compile a backbone and adapters into a bundle."),
     "restore": ("colora.runtime.cli_restore:command", "Restore pictures with a bundle."),
     "inspect": ("colora.runtime.cli_inspect:command", "Say what a bundle or an adapter is."),
+    "sign": ("colora.runtime.cli_sign:command", "Sign a bundle or an adapter as its owner."),
     "devices": ("colora.runtime.cli_devices:command", "List the devices that can be exported for."),
 }
 """Name → module:function and what it does."""
