@@ -14,7 +14,7 @@ from colora.devices.catalogue import ALIASES
 from colora.devices.errors import ColoraError, missing_extra
 
 if TYPE_CHECKING:
-    from colora.export.pipeline import Report
+    from colora.export.pipeline import Compiled, Report
     from colora.export.plan import Plan
     from rich.console import Console
     from rich.table import Table
@@ -37,6 +37,12 @@ if TYPE_CHECKING:
 @click.option(
     "--tolerance", default=1e-4, show_default=True, help="Largest difference from PyTorch, range [0, 1]."
 )
+@click.option(
+    "--passes",
+    default=None,
+    help="Passes to run, comma-separated, or `none`; `--explain` lists them.  [default: the target's]",
+)
+@click.option("--explain", "explained", is_flag=True, help="Print what each pass did, and the graph's cost.")
 @click.option("--dry-run", is_flag=True, help="Check everything and print the plan; write nothing.")
 def command(
     tasks: tuple[str, ...],
@@ -47,6 +53,8 @@ def command(
     merged: bool,
     replace: bool,
     tolerance: float,
+    passes: str | None,
+    explained: bool,
     dry_run: bool,
 ) -> None:
     """Compile a backbone and adapters into a bundle.
@@ -54,7 +62,7 @@ def command(
     Where the output is a shared bundle of the same backbone already, only the tasks are added to it.
     """
     try:
-        from colora.export.pipeline import run_plan
+        from colora.export.pipeline import compile_graph, run_plan
         from colora.export.plan import make_plan
         from colora.train.backbones import DEFAULT_BACKBONE
         from rich.console import Console
@@ -65,14 +73,29 @@ def command(
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
     plan = make_plan(
-        tasks, backbone or DEFAULT_BACKBONE, target, output, adapters=adapters, merged=merged, replace=replace
+        tasks,
+        backbone or DEFAULT_BACKBONE,
+        target,
+        output,
+        adapters=adapters,
+        merged=merged,
+        replace=replace,
+        passes=_names(passes),
     )
     _print_plan(console, plan, target)
     if dry_run:
+        if explained and not plan.extends:
+            with console.status("graph …"):
+                compiled = compile_graph(plan)
+            _explain(console, compiled)
         _print_files(console, plan)
         return
     with console.status("") as status:
         report = run_plan(plan, tolerance, lambda stage: status.update(f"{stage} …"))
+    if explained and report.compiled:
+        _explain(console, report.compiled)
+    elif explained:
+        console.print("the graph was there already: --explain has nothing to say without --replace")
     _print_report(console, plan, report)
 
 
@@ -83,6 +106,20 @@ def main() -> None:
     except ColoraError as e:
         click.echo(f"colora-export: {e}", err=True)
         sys.exit(2)
+
+
+def _names(passes: str | None) -> list[str] | None:
+    """Of a comma-separated list; `none` is the empty one."""
+    if passes is None:
+        return None
+    return [] if passes.strip() == "none" else [name.strip() for name in passes.split(",")]
+
+
+def _explain(console: Console, compiled: Compiled) -> None:
+    from colora.export.explain import explain
+    from colora.export.pipeline import EXPLAINED
+
+    explain(console, compiled.outcomes, compiled.before, compiled.after, EXPLAINED)
 
 
 def _print_plan(console: Console, plan: Plan, target: str) -> None:
@@ -121,8 +158,9 @@ def _print_report(console: Console, plan: Plan, report: Report) -> None:
     console.print(_table(("against PyTorch", "weights", "max error", "PSNR dB"), rows))
     if report.switchable:
         console.print(f"{report.switchable} switchable tensors, each seen to follow an edit in place")
-    if report.unsimplified:
-        console.print(f"onnxsim was left out: {report.unsimplified}")
+    outcomes = report.compiled.outcomes if report.compiled else {}
+    if "onnxsim" in outcomes and outcomes["onnxsim"].refused:
+        console.print(f"onnxsim was left out: {outcomes['onnxsim'].refused[0].reason}")
     bundle, task = shlex.quote(str(plan.output)), plan.tasks[0].adapter.task
     console.print(f"next: colora restore photo.jpg --task {task} --bundle {bundle} -o restored.png")
 

@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from colora.devices.errors import GraphError
-from colora.export.twin import Twin
 from colora.runtime.bundle import GRAPH
 from colora.runtime.manifest import ImageConvention
 from colora.runtime.weights import Array
 
 if TYPE_CHECKING:
     import onnx
+    from colora.export.twin import Twin
 
 OPSET = 18
 IR_VERSION = 8
@@ -70,7 +70,7 @@ def trace(twin: Twin, multiple_of: int, seed: int = 0) -> onnx.ModelProto:
     assert program is not None  # only without dynamo
     weights = program.model.graph.initializers
     program.model.graph.inputs.extend(weights.pop(name) for name in twin.program if name in weights)
-    model = _bare(ir.to_proto(program.model))
+    model = bare(ir.to_proto(program.model))
     check_map(model, shapes_of(twin))
     return model
 
@@ -81,7 +81,7 @@ def simplify(model: onnx.ModelProto, shapes: Shapes) -> tuple[onnx.ModelProto, s
 
     try:
         simplified, _ = onnxsim.simplify(model)
-        simplified = _bare(simplified)
+        simplified = bare(simplified)
         check_map(simplified, shapes)
     except Exception as error:  # onnxsim raises whatever its C++ core throws; the graph is right without it
         return model, f"{type(error).__name__}: {error}"
@@ -156,7 +156,7 @@ def shapes_of(twin: Twin) -> Shapes:
     return {name: tuple(tensor.shape) for name, tensor in twin.module.state_dict().items()}
 
 
-def _bare(model: onnx.ModelProto) -> onnx.ModelProto:
+def bare(model: onnx.ModelProto) -> onnx.ModelProto:
     """The graph without what exporters note beside it: source lines with local paths, intermediate shapes."""
     for part in (model, model.graph, *model.graph.node, *model.graph.input, *model.graph.output):
         part.ClearField("metadata_props")

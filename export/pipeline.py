@@ -7,12 +7,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from colora.devices.errors import ParityError
 from colora.export import parity as compare
 from colora.export import probe as prove
-from colora.export.graph import close, shapes_of, simplify, trace
+from colora.export.cost import Cost, cost
+from colora.export.draft import Draft, Outcome
+from colora.export.graph import Shapes as TensorShapes
+from colora.export.graph import bare, check_map, close, trace
+from colora.export.passes import find_passes, run_passes
 from colora.export.plan import OUTPUT, Plan, PlannedTask, make_plan
 from colora.export.twin import make_twin
 from colora.runtime.adapter import Adapter
@@ -27,8 +32,28 @@ from colora.train.backbones import DEFAULT_BACKBONE
 from colora.train.checkpoint import arrays
 from torch import nn
 
+if TYPE_CHECKING:
+    import onnx
+
 PARITY = "parity.json"
+EXPLAINED = (256, 256)
+"""height and width of the image on which costs are counted; a multiple of what every network takes"""
 PACKAGES = ("colora", "torch", "onnx", "onnxscript", "onnxsim", "onnxruntime", "numpy")
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """The graph of a bundle, still open, and how it came about."""
+
+    graph: onnx.ModelProto
+    program: Program
+    shapes: TensorShapes
+    """graph tensor → shape, in the order of the program"""
+    outcomes: Mapping[str, Outcome]
+    """pass → what it did, in the order in which they ran"""
+    before: Cost
+    """of the exporter's graph, on an image of EXPLAINED"""
+    after: Cost
 
 
 @dataclass(frozen=True)
@@ -43,8 +68,8 @@ class Report:
     """graph tensors proven to follow edits in place; 0 where none has to (merged), or tasks were only added"""
     nodes: int
     """of the graph; 0 where tasks were only added"""
-    unsimplified: str
-    """why onnxsim was left out; empty where it was not"""
+    compiled: Compiled | None
+    """the graph and what passes did to it; None where tasks were only added"""
 
 
 def export(
@@ -56,6 +81,7 @@ def export(
     adapters: Iterable[str | Path] = (),
     merged: bool = False,
     replace: bool = False,
+    passes: Iterable[str] | None = None,
     tolerance: float = compare.TOLERANCE,
     progress: Callable[[str], None] = lambda stage: None,
 ) -> Report:
@@ -65,7 +91,9 @@ def export(
     progress: called with the name of each stage as it begins.
     Raises: UnknownName, CheckpointError, BundleError, GraphError, ParityError; what was in `output` is then unchanged.
     """
-    plan = make_plan(tasks, backbone, target, output, adapters=adapters, merged=merged, replace=replace)
+    plan = make_plan(
+        tasks, backbone, target, output, adapters=adapters, merged=merged, replace=replace, passes=passes
+    )
     return run_plan(plan, tolerance, progress)
 
 
@@ -81,17 +109,15 @@ def run_plan(
         return _extend(plan, plan.extends, weights, tolerance, progress)
 
     progress("graph")
-    twin = make_twin(plan.checkpoint.module)
-    shapes = shapes_of(twin)
-    manifest = describe(plan, twin.program)
-    graph, unsimplified = simplify(trace(twin, manifest.shapes.multiple_of), shapes)
+    compiled = compile_graph(plan)
+    manifest = describe(plan, compiled.program)
     source = merged_weights(weights, plan.tasks[0].adapter) if plan.merged else weights
-    tensors = {name: run_steps(name, steps, source.__getitem__) for name, steps in twin.program.items()}
+    tensors = {name: run_steps(name, steps, source.__getitem__) for name, steps in compiled.program.items()}
     parity: list[compare.Parity] = []
 
     def fill(folder: Path) -> Manifest:
         progress("files")
-        close(graph, shapes, tensors.__getitem__, folder)
+        close(compiled.graph, compiled.shapes, tensors.__getitem__, folder)
         write_golden(folder / GOLDEN, compare.run_module(plan.checkpoint.module, source, golden_input()))
         if not plan.merged:
             write_tensors(folder / WEIGHTS, weights, {})
@@ -109,8 +135,19 @@ def run_plan(
     written = [file for file in plan.output.rglob("*") if file.is_file()]
     probed = 0 if plan.merged else len(tensors)
     return Report(
-        plan.output, _sizes(plan.output, written), parity[0], probed, len(graph.graph.node), unsimplified
+        plan.output, _sizes(plan.output, written), parity[0], probed, compiled.after.nodes, compiled
     )
+
+
+def compile_graph(plan: Plan) -> Compiled:
+    """Trace the plan's backbone and run its passes. Writes nothing. Raises: GraphError."""
+    twin = make_twin(plan.checkpoint.module)
+    traced = trace(twin, plan.checkpoint.backbone.pad.multiple_of)
+    draft = Draft(traced, twin.program)
+    outcomes = run_passes(draft, find_passes(plan.passes))
+    graph, shapes = bare(draft.proto()), draft.shapes
+    check_map(graph, shapes)
+    return Compiled(graph, draft.program, shapes, outcomes, cost(traced, *EXPLAINED), cost(graph, *EXPLAINED))
 
 
 def _extend(
@@ -125,7 +162,7 @@ def _extend(
     parity = _parity(plan, weights, bundle.path / GRAPH, bundle.manifest, tolerance)
     progress("files")
     written = [add_task(bundle.path, task.file) for task in plan.tasks]
-    return Report(plan.output, _sizes(plan.output, written), parity, 0, 0, "")
+    return Report(plan.output, _sizes(plan.output, written), parity, 0, 0, None)
 
 
 def describe(plan: Plan, program: Program) -> Manifest:

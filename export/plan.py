@@ -11,6 +11,7 @@ from colora.devices.catalogue import find_device
 from colora.devices.device import Device
 from colora.devices.errors import BundleError, CheckpointError, unknown
 from colora.export.graph import ALIGNMENT, DATA, shapes_of
+from colora.export.passes import KEEP_WEIGHTS, find_passes, target_passes
 from colora.export.twin import make_twin
 from colora.runtime.adapter import Adapter, read_adapter
 from colora.runtime.bundle import GOLDEN, GRAPH, MANIFEST, TASKS, WEIGHTS, Bundle, open_bundle
@@ -40,6 +41,8 @@ class Plan:
     """one task folded into the graph, instead of a shared backbone and tasks/"""
     extends: Bundle | None
     """the bundle in `output` to which the tasks are added; None: a new one is made"""
+    passes: tuple[str, ...]
+    """of export/passes.py, in their order; of no effect where tasks are only added"""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ def make_plan(
     adapters: Iterable[str | Path] = (),
     merged: bool = False,
     replace: bool = False,
+    passes: Iterable[str] | None = None,
 ) -> Plan:
     """Resolve every name and check that the parts fit. Reads files, writes nothing.
 
@@ -69,9 +73,12 @@ def make_plan(
     adapters: paths of adapter files; their tasks are added to `tasks`.
     replace: make a new bundle even if `output` holds one; without it, tasks are added to a shared bundle of the
         same backbone and target, and any other is refused.
+    passes: names in PASSES, in any order, instead of those of the target.
     Raises: UnknownName with the nearest names, CheckpointError, BundleError.
     """
     device = find_device(target)
+    wanted = target_passes(device) if passes is None else passes
+    chosen = tuple(p.name for p in find_passes(wanted))
     given = {task.adapter.task: task for task in map(_read, adapters)}
     shipped = {name: file for name, file in zoo().items() if name not in BACKBONES}
     names = dict.fromkeys([*tasks, *given])
@@ -93,7 +100,7 @@ def make_plan(
         _check_fit(task, checkpoint)
     output = Path(output)
     extends = None if replace else _extended(output, checkpoint, device, merged)
-    return Plan(checkpoint, planned, device, output, merged, extends)
+    return Plan(checkpoint, planned, device, output, merged, extends, chosen)
 
 
 def planned_files(plan: Plan) -> list[PlannedFile]:
@@ -101,9 +108,11 @@ def planned_files(plan: Plan) -> list[PlannedFile]:
     tasks = [PlannedFile(f"{TASKS}/{t.adapter.task}.safetensors", t.file.stat().st_size) for t in plan.tasks]
     if plan.extends:
         return sorted(tasks, key=lambda file: file.name)
-    data = 0
-    for shape in shapes_of(make_twin(plan.checkpoint.module)).values():
-        data += -data % ALIGNMENT + 4 * math.prod(shape)
+    data: int | None = None  # a pass may merge weights, or cut them in parts
+    if {*plan.passes} <= KEEP_WEIGHTS:
+        data = 0
+        for shape in shapes_of(make_twin(plan.checkpoint.module)).values():
+            data += -data % ALIGNMENT + 4 * math.prod(shape)
     weights = 4 * sum(p.numel() for p in plan.checkpoint.module.parameters())
     return sorted(
         [

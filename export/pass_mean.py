@@ -1,0 +1,61 @@
+"""The mean that a 1×1 convolution's input has been freed of is taken out of its kernel instead.
+
+    W·(x − 1·mean(x))  =  W·(I − 11ᵀ/C)·x        mean over the C channels of each pixel
+
+The convolution then reads x itself and no longer waits for the mean. The difference stays where the variance is made of
+it: mean((x − mean)²). E[x²] − mean² would be one operator shorter, and loses (mean/σ)² digits; the product with the
+centred kernel only mean/σ, as many as the difference itself loses.
+
+Program: kernel + `center_in`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from colora.export.convolution import Convolution, convolution
+from colora.export.draft import Draft, Outcome, at_each, constant, integer, name_of, producer
+from colora.runtime.program import Step
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
+@dataclass(frozen=True)
+class Place:
+    conv: Convolution
+    picture: ir.Value
+    mean: ir.Node
+
+
+def run(draft: Draft) -> Outcome:
+    return at_each(draft, match, check, rewrite)
+
+
+def match(draft: Draft, node: ir.Node) -> Place | None:
+    conv = convolution(draft, node)
+    difference = producer(conv.x, "Sub") if conv else None
+    if conv is None or difference is None:
+        return None
+    picture, mean = difference.inputs[0], producer(difference.inputs[1], "ReduceMean")
+    if picture is None or mean is None or mean.inputs[0] is not picture:
+        return None
+    return Place(conv, picture, mean)
+
+
+def check(draft: Draft, place: Place) -> str:
+    axes = constant(place.mean.inputs[1]) if len(place.mean.inputs) > 1 else None
+    if axes is None or not np.array_equal(axes.ravel(), [1]) or integer(place.mean, "keepdims", 1) != 1:
+        return "the mean is not that of the channels"
+    if reason := place.conv.not_pointwise() or place.conv.shared_weight():
+        return reason
+    steps = draft.steps(place.conv.kernel)
+    odd = [step.op for step in steps if step.op not in ("param", "scale_in", "slice_out")]
+    return f"{place.conv.kernel.name} has been through {', '.join(odd)}" if odd else ""
+
+
+def rewrite(draft: Draft, place: Place) -> None:
+    draft.program[name_of(place.conv.kernel)] += (Step("center_in"),)
+    place.conv.node.replace_input_with(0, place.picture)

@@ -1,0 +1,69 @@
+"""PASSES: what may be done to a graph between the exporter and the bundle, and what is done for which target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from colora.devices.device import Device
+from colora.devices.errors import unknown
+from colora.export import (
+    pass_affine,
+    pass_constants,
+    pass_mean,
+    pass_onnxsim,
+    pass_pixel_scale,
+    pass_pool,
+    pass_split,
+)
+from colora.export.draft import Draft, Outcome
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One rewriting of a graph and of its weight program; the algebra is in the header of its file."""
+
+    name: str
+    told: str
+    run: Callable[[Draft], Outcome]
+
+
+PASSES = {
+    p.name: p
+    for p in (
+        Pass("onnxsim", "the public simplifier", pass_onnxsim.run),
+        Pass("constants", "operators on constants → their results", pass_constants.run),
+        Pass("affine", "a norm's weight and bias → the 1×1 convolution behind it", pass_affine.run),
+        Pass("pixel-scale", "1/σ of a norm → behind the 1×1 convolution", pass_pixel_scale.run),
+        Pass("mean", "a norm's mean → the kernel of the 1×1 convolution", pass_mean.run),
+        Pass("split", "SimpleGate's Split → convolutions in two halves", pass_split.run),
+        Pass("pool", "mean over the picture → GlobalAveragePool", pass_pool.run),
+    )
+}
+"""Name → pass, in the one order in which they run, whatever the order they are asked for in."""
+
+KEEP_WEIGHTS = frozenset(("onnxsim", "constants", "pool"))
+"""Passes that leave weights and program as they are."""
+
+PLAIN = ("onnxsim",)
+
+TARGET_PASSES: Mapping[str, tuple[str, ...]] = {"cpu": PLAIN, "gpu": PLAIN}
+"""Kind of device → passes that an export for it runs unless told otherwise."""
+
+
+def target_passes(device: Device) -> tuple[str, ...]:
+    """Of TARGET_PASSES: a device with a compute capability is a GPU."""
+    return TARGET_PASSES["gpu" if device.compute_capability else "cpu"]
+
+
+def find_passes(names: Iterable[str]) -> tuple[Pass, ...]:
+    """Passes of these names, in the order of PASSES. Raises: UnknownName with the nearest names."""
+    wanted = set(names)
+    for name in sorted(wanted - PASSES.keys()):
+        raise unknown("pass", name, PASSES)
+    return tuple(p for name, p in PASSES.items() if name in wanted)
+
+
+def run_passes(draft: Draft, passes: Iterable[Pass]) -> dict[str, Outcome]:
+    """Each pass once, in order; returns name → what it did."""
+    return {p.name: p.run(draft) for p in passes}
