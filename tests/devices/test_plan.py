@@ -16,7 +16,7 @@ from colora.devices.plan import (
     available_bytes,
     make_plan,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 SMALL = Workload(
@@ -123,6 +123,7 @@ def test_this_very_machines_memory_wins_over_the_name() -> None:
     assert available_bytes(find_device("rtx-40")) == 24 * 2**30
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.integers(1, 5000), st.integers(1, 5000))
 def test_a_larger_image_never_takes_less(height: int, width: int) -> None:
     rates = Rates(1e12, 1e11)
