@@ -29,6 +29,7 @@ from colora.train.fit import FitConfig, Progress, fit
 from colora.train.methods import attach, collect, load, merged
 from colora.train.nafnet import NAFNet
 from colora.train.pairs import centres
+from colora.train.patches import Stage
 from colora.train.photos import Batches, Pair, require_usable
 from colora.train.progress import counting, reporting
 from colora.train.ranks import Allocation, allocate, allocation_of, has_rank, rank_of, stored_numbers
@@ -60,6 +61,13 @@ class AdaptConfig:
     patch: int = 128
     """side of a training patch in pixels"""
     seed: int = 0
+    patches: tuple[Stage, ...] = ()
+    """progressive patches, in place of `batch` and `patch`"""
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """`patches`, or where there are none the one stage of `patch` and `batch`."""
+        return self.patches or (Stage(self.patch, self.batch),)
 
 
 def full_tuning(
@@ -82,14 +90,15 @@ def _train(
     folder: Path,
     report: Reporter,
 ) -> None:
-    batches = Batches(lambda rng: examples.draw(rng, config.patch), config.batch, seed)
+    batches = Batches(examples.draw, config.stages, fit_config.steps, seed)
     crops = centres(examples.held_out, 256, backbone.backbone.pad.multiple_of)
     fit(model, batches, fit_config, folder, held_out_psnr(crops) if crops else None, report)
 
 
 def _key(backbone: Checkpoint, examples: Examples, config: AdaptConfig, *more: object) -> str:
     """Names what was trained: another backbone, other pictures or another rule of drawing them give another name."""
-    told = [backbone.sha256, examples.sha256, config.batch, config.patch, config.seed, *more]
+    patches = map(str, config.patches)
+    told = [backbone.sha256, examples.sha256, config.batch, config.patch, config.seed, *patches, *more]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
 
 
@@ -100,9 +109,11 @@ def attribute(
     config: AdaptConfig,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> Attribution:
-    """FAIG from backbone to target over the middles of held-out pictures, on the target's device."""
+    """FAIG from backbone to target over the middles of held-out pictures, of the size of the last patches, on the
+    target's device."""
     device = config.target.device
-    pairs = centres(examples.held_out[: config.faig_images], config.patch, backbone.backbone.pad.multiple_of)
+    side = config.stages[-1].patch
+    pairs = centres(examples.held_out[: config.faig_images], side, backbone.backbone.pad.multiple_of)
     model = merged(backbone, {}).to(device)
     baseline, tuned = (
         {name: tensor.to(device) for name, tensor in module.state_dict().items()}
@@ -145,7 +156,7 @@ def check(
         )
     multiple = backbone.backbone.pad.multiple_of
     pictures = [source[-1] for source in examples.sources]
-    require_usable(pictures, examples.told, config.batch, config.patch, multiple)
+    require_usable(pictures, examples.told, config.stages, multiple)
     for pair in examples.held_out:
         if min(pair.clean.shape[:2]) < multiple:
             raise ImageError(f"{pair.name}: a side below {multiple} pixels: leave it out")

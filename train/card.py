@@ -112,6 +112,11 @@ kept out of training, degraded by this project's functions; the other sets have 
 """
 
 
+def _patches(training: Mapping[str, Any]) -> str:
+    """As `--patches` has them; older files tell the two numbers of their only stage."""
+    return str(training.get("patches") or f"{training['patch']}x{training['batch']}")
+
+
 def _backbone_facts(path: Path, metadata: Mapping[str, str]) -> str:
     facts = json.loads(metadata["colora"])
     checkpoint = load_backbone(str(path))
@@ -121,7 +126,7 @@ def _backbone_facts(path: Path, metadata: Mapping[str, str]) -> str:
 {training.get("mode", "random")}, each count {training.get("decay", 1)} times as frequent as the one before.
 
 - {sum(p.numel() for p in checkpoint.module.parameters()):,} parameters, float32, sha256 `{checkpoint.sha256}`
-- {training["fit"]["steps"]:,} steps of {training["batch"]} patches of {training["patch"]}×{training["patch"]},
+- {training["fit"]["steps"]:,} steps of patches × batch {_patches(training)},
   seed {training["seed"]}, AdamW, peak learning rate {training["fit"]["lr"]}, cosine, PSNR loss,
   EMA {training["fit"]["ema"]}
 - it restores by itself what it can guess; an adapter makes it a specialist

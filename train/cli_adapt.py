@@ -127,6 +127,7 @@ def command(
             options.batch,
             options.patch,
             options.seed,
+            options.patches,
         )
         checkpoint = load_backbone(backbone)
         known = None

@@ -40,7 +40,7 @@ class FitConfig:
     bf16: bool = False
     """autocast the forward pass to bfloat16"""
     compile: bool = False
-    """torch.compile the model"""
+    """torch.compile the model, once for each size of patch"""
     device: str = "cpu"
     """of torch, e.g. "cuda"; everything was run on the CPU only so far"""
     threads: int | None = None
@@ -104,12 +104,15 @@ def fit(
         trained.values(), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True
     )
     state = State(trained, average, optimizer)
-    state.resume(folder, _identity(config), config.steps)
+    identity = _identity(config, batches)
+    state.resume(folder, identity, config.steps)
     wait_for_all()
     model.train()
     forward: nn.Module = DistributedDataParallel(model) if world > 1 else model
-    forward = torch.compile(forward) if config.compile else forward  # type: ignore[assignment]
-    since, seen, saved, curve = time.monotonic(), 0, state.step, folder / "curve.jsonl"
+    if config.compile:  # anew for each size of patch: shapes left open would make slower code
+        forward = torch.compile(forward, dynamic=False)  # type: ignore[assignment]
+    since, start, seen, saved = time.monotonic(), state.step, 0, state.step
+    curve = folder / "curve.jsonl"
     for step, (degraded, clean) in _load(batches.part(rank, world), state.step, config.steps):
         if _gave_up(state, config):
             break
@@ -134,7 +137,7 @@ def fit(
         torch._foreach_lerp_(list(average.values()), [p.detach() for p in trained.values()], 1 - decay)
 
         state.step = step + 1
-        seen += batches.batch
+        seen += batches.stage(step).batch
         last = state.step == config.steps
         validation = None
         if validate and (last or state.step % config.validate_every == 0):
@@ -146,14 +149,14 @@ def fit(
             state.judge(validation)
         if last or state.step % config.save_every == 0 or _gave_up(state, config):
             if rank == 0:
-                state.save(folder, _identity(config))
+                state.save(folder, identity)
             saved = state.step
             wait_for_all()
         if rank == 0:
-            speed = seen / (time.monotonic() - since)
-            left = (config.steps - state.step) * batches.batch / speed
+            took = time.monotonic() - since
+            left = (config.steps - state.step) * took / (state.step - start)
             db = -value if config.loss == "psnr" else -psnr_loss(output.detach(), clean).item()
-            progress = Progress(state.step, config.steps, value, db, speed, left, validation)
+            progress = Progress(state.step, config.steps, value, db, seen / took, left, validation)
             if validation is not None or last or state.step % 50 == 0:
                 with curve.open("a") as file:
                     file.write(json.dumps(asdict(progress)) + "\n")
@@ -172,7 +175,7 @@ def _told_batch(
     what: str, step: int, batches: Batches, finite: bool, config: FitConfig, folder: Path, saved: int
 ) -> str:
     """What stopped a training, on which batch, what to do, and what is left: `saved` steps, those of the last state."""
-    drawn = f"Batches(…, {batches.batch}, seed={batches.seed})[{step}] draws it again"
+    drawn = f"Batches(draw, stages, {batches.steps}, seed={batches.seed})[{step}] draws it again"
     remedy = (
         f"lower the learning rate (got {config.lr}) and start again with another output"
         if finite
@@ -219,8 +222,11 @@ def _load(batches: Batches, start: int, stop: int) -> Iterator[tuple[int, tuple[
     return zip(range(start, stop), loader, strict=True)
 
 
-def _identity(config: FitConfig) -> str:
+def _identity(config: FitConfig, batches: Batches) -> str:
     """The settings that a resumed run must share. Not where it runs, nor its length: a run may go on for more or fewer
-    steps than it was begun for (the learning rate then follows the new length from there)."""
+    steps than it was begun for (learning rate and progressive patches then follow the new length from there)."""
     free = ("steps", "threads", "device", "patience")
-    return json.dumps({name: value for name, value in asdict(config).items() if name not in free})
+    told = {name: value for name, value in asdict(config).items() if name not in free}
+    if len(batches.stages) > 1:
+        told["patches"] = ",".join(map(str, batches.stages))
+    return json.dumps(told)

@@ -8,9 +8,20 @@ from pathlib import Path
 
 import click
 import torch
+from click.core import ParameterSource
+from colora.devices.errors import ColoraError
 from colora.train.distributed import process_group, rank_and_world
 from colora.train.fit import FitConfig
 from colora.train.losses import LOSSES
+from colora.train.patches import Stage, read_stages
+
+
+def _stages(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[Stage, ...]:
+    try:
+        return read_stages(text) if text else ()
+    except ColoraError as error:
+        raise click.BadParameter(str(error)) from error
+
 
 OPTIONS = (
     click.option(
@@ -22,6 +33,13 @@ OPTIONS = (
         default=128,
         show_default=True,
         help="Side of a training patch in pixels.",
+    ),
+    click.option(
+        "--patches",
+        callback=_stages,
+        help="Progressive patches instead of --patch and --batch: patch x batch in the order of training, with equal "
+        "shares of the steps, or with those given: 64x16,96x8,128x4 or 64x16:2,128x4:1. With --compile every size is "
+        "compiled, minutes each, from the ninth on none.",
     ),
     click.option(
         "--held-out",
@@ -60,6 +78,7 @@ class TrainOptions:
 
     batch: int
     patch: int
+    patches: tuple[Stage, ...]
     held_out: int | None
     loss: str
     seed: int
@@ -70,6 +89,11 @@ class TrainOptions:
     compile: bool
     threads: int | None
     tensorboard: Path | None
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """`patches`, or where there are none the one stage of `patch` and `batch`."""
+        return self.patches or (Stage(self.patch, self.batch),)
 
     def fit_config(self, steps: int, lr: float) -> FitConfig:
         """With these steps and this peak learning rate."""
@@ -94,10 +118,11 @@ class TrainOptions:
         """
         with process_group(_checked(self.device)) as device:
             world = rank_and_world()[1]
-            if self.batch % world:
-                raise click.UsageError(
-                    f"a batch of {self.batch} can't be shared by {world} processes: --batch must be a multiple"
-                )
+            for stage in self.stages:
+                if stage.batch % world:
+                    raise click.UsageError(
+                        f"a batch of {stage.batch} can't be shared by {world} processes: give a multiple"
+                    )
             try:
                 yield replace(self, device=device)
             except FloatingPointError as error:
@@ -126,6 +151,9 @@ def train_options(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def with_options(**values: object) -> None:
         shared = {field.name: values.pop(field.name) for field in fields(TrainOptions)}
+        source = click.get_current_context().get_parameter_source
+        if shared["patches"] and {source("patch"), source("batch")} != {ParameterSource.DEFAULT}:
+            raise click.UsageError("--patches says how large and how many: leave --patch and --batch out")
         command(options=TrainOptions(**shared), **values)  # type: ignore[arg-type]
 
     for option in reversed(OPTIONS):

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from colora.devices.errors import ImageError
 from colora.train.degradations import Image
+from colora.train.patches import Stage, stage_at
 from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
@@ -71,27 +72,29 @@ class Pair:
     clean: Pixels
 
 
-def require_usable(pictures: Sequence[Pixels], told: str, batch: int, patch: int, multiple_of: int) -> None:
+def require_usable(pictures: Sequence[Pixels], told: str, stages: Sequence[Stage], multiple_of: int) -> None:
     """Refuses what can't be trained on; `told` says what the pictures are.
 
     Raises ImageError for fewer than a batch has patches, for one smaller than a patch, and for a patch whose side the
     network, which takes multiples of `multiple_of`, doesn't take.
     """
-    if patch % multiple_of:
-        raise ImageError(
-            f"a patch of {patch} pixels; expected a multiple of {multiple_of} for this backbone: "
-            f"--patch {max(1, patch // multiple_of) * multiple_of}"
-        )
+    for stage in stages:
+        if stage.patch % multiple_of:
+            raise ImageError(
+                f"a patch of {stage.patch} pixels; expected a multiple of {multiple_of} for this backbone, for example "
+                f"{max(1, stage.patch // multiple_of) * multiple_of}"
+            )
+    batch, patch = (max(numbers) for numbers in zip(*((s.batch, s.patch) for s in stages), strict=True))
     if len(pictures) < batch:
         raise ImageError(
             f"{told}; expected at least {batch} to train on, one for each patch of a batch: "
-            "give more, or lower --held-out or --batch"
+            "give more, hold out fewer, or take fewer patches in a step"
         )
     smallest = min(min(picture.shape[:2]) for picture in pictures)
     if smallest < patch:
         raise ImageError(
             f"{told}: the smallest side is {smallest} pixels; expected at least the patch of {patch}: "
-            "lower --patch, or leave small pictures out"
+            "take smaller patches, or leave small pictures out"
         )
 
 
@@ -136,31 +139,42 @@ def to_tensor(images: Iterable[NDArray[np.float32]]) -> Tensor:
 class Batches(Dataset[tuple[Tensor, Tensor]]):
     """`Batches[step]` → (degraded, clean), both (batch, 3, patch, patch) float32, the same whenever it is asked for.
 
-    `draw` makes one (degraded, clean) patch from a generator; item i of step s uses the generator seeded [seed, s, i].
-    `items`: which items of each batch to make; None: all.
+    `draw(rng, patch)` makes one (degraded, clean) patch; item i of step s uses the generator seeded [seed, s, i].
+    `stages` say for each of the `steps` how large and how many. Process `rank` of `world` makes its items only.
     """
 
     def __init__(
         self,
-        draw: Callable[[Generator], tuple[Image, Image]],
-        batch: int,
+        draw: Callable[[Generator, int], tuple[Image, Image]],
+        stages: Sequence[Stage],
+        steps: int,
         seed: int,
-        items: Sequence[int] | None = None,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
-        self.draw, self.batch, self.seed = draw, batch, seed
-        self.items = range(batch) if items is None else items
+        self.draw, self.stages, self.steps, self.seed = draw, stages, steps, seed
+        self.rank, self.world = rank, world
+
+    def stage(self, step: int) -> Stage:
+        """What is drawn at `step`, by all processes together."""
+        return stage_at(self.stages, step, self.steps)
 
     def part(self, rank: int, world: int) -> "Batches":
         """The share of process `rank` of `world`: equally many items of every batch.
 
-        Raises ValueError where the batch can't be divided equally.
+        Raises ValueError where a batch can't be divided equally.
         """
-        if self.batch % world:
-            raise ValueError(f"a batch of {self.batch} can't be shared by {world} processes: take a multiple")
-        return Batches(self.draw, self.batch, self.seed, range(rank, self.batch, world))
+        for stage in self.stages:
+            if stage.batch % world:
+                raise ValueError(
+                    f"a batch of {stage.batch} can't be shared by {world} processes: take a multiple"
+                )
+        return Batches(self.draw, self.stages, self.steps, self.seed, rank, world)
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
         cv2.setNumThreads(0)
-        patches = [self.draw(np.random.default_rng([self.seed, step, i])) for i in self.items]
+        stage = self.stage(step)
+        items = range(self.rank, stage.batch, self.world)
+        patches = [self.draw(np.random.default_rng([self.seed, step, i]), stage.patch) for i in items]
         degraded, clean = zip(*patches, strict=True)
         return to_tensor(degraded), to_tensor(clean)

@@ -28,6 +28,7 @@ from colora.train.evaluate import held_out_psnr
 from colora.train.fit import FitConfig, Progress, fit
 from colora.train.options import TrainOptions, train_options
 from colora.train.pairs import middle
+from colora.train.patches import Stage
 from colora.train.photos import (
     Batches,
     Pixels,
@@ -68,6 +69,7 @@ def pretrain(
     decay: float = DECAY,
     batch: int = 4,
     patch: int = 128,
+    patches: Sequence[Stage] = (),
     held_out: int | None = None,
     seed: int = 0,
     report: Callable[[Progress], None] = lambda progress: None,
@@ -75,8 +77,9 @@ def pretrain(
     """Trains `backbone` from random weights on `photos` (folders of clean pictures) and writes it to `output`.
 
     Each patch gets up to `max_count` of the degradations `names`, as `mode` and `decay` say: see `prod`. `output` names
-    a .safetensors file; the folder beside it, of the same stem, holds the resumable state and the curve. held_out: see
-    `keep_out`. Returns the weights' sha256. In a process group the first process writes.
+    a .safetensors file; the folder beside it, of the same stem, holds the resumable state and the curve. `patches` are
+    progressive ones, in place of `batch` and `patch`. held_out: see `keep_out`. Returns the weights' sha256. In a
+    process group the first process writes.
     Raises ImageError as `require_usable` does.
     """
     spec = find_backbone(backbone)
@@ -85,12 +88,13 @@ def pretrain(
     clean = [read_rgb(f) for f in train_files]
     kept = [read_rgb(f) for f in kept_files]
     told = f"{len(clean)} photographs to train on, {len(kept)} held out"
-    require_usable(clean, told, batch, patch, spec.pad.multiple_of)
+    stages = tuple(patches) or (Stage(patch, batch),)
+    require_usable(clean, told, stages, spec.pad.multiple_of)
 
     def degrade(image: Image, rng: Generator) -> tuple[Image, str]:
         return prod(image, rng, names, max_count, mode, decay)
 
-    def draw(rng: Generator) -> tuple[Image, Image]:
+    def draw(rng: Generator, patch: int) -> tuple[Image, Image]:
         image = clean_crop(clean, patch, rng)
         return degrade(image, rng)[0], image
 
@@ -99,7 +103,7 @@ def pretrain(
     validate = None
     if kept:
         validate = held_out_psnr(held_out_centres(kept, degrade, 256, spec.pad.multiple_of, seed))
-    fit(model, Batches(draw, batch, seed), config, output.with_suffix(""), validate, report)
+    fit(model, Batches(draw, stages, config.steps, seed), config, output.with_suffix(""), validate, report)
     training = {
         "method": "PROD",
         "degradations": list(names),
@@ -109,8 +113,7 @@ def pretrain(
         "sequences": count_sequences(len(names), max_count, mode),
         "photos": len(clean),
         "folders": [folder.name for folder in photos],
-        "batch": batch,
-        "patch": patch,
+        "patches": ",".join(map(str, stages)),
         "seed": seed,
         "fit": asdict(config),
     }
@@ -211,6 +214,7 @@ def command(
                 decay=decay,
                 batch=options.batch,
                 patch=options.patch,
+                patches=options.patches,
                 held_out=options.held_out,
                 seed=options.seed,
                 report=report,

@@ -18,11 +18,11 @@ from colora.train.backbones import find_backbone
 from colora.train.checkpoint import load_backbone, save_backbone
 from colora.train.examples import Examples
 from colora.train.fit import FitConfig
+from colora.train.patches import Stage
 from colora.train.photos import Pair
 
 SIZES = {
-    "batch": 2,
-    "patch": 16,
+    "patches": "16x2",
     "steps": 3,
     "target-steps": 2,
     "faig-steps": 2,
@@ -111,7 +111,8 @@ def test_photographs_degraded_as_the_user_says(pairs: Path, backbone: Path, tmp_
     last = json.loads(next(rows).read_text().splitlines()[-1])
     assert last["validation_db"] is not None and last["loss"] > 0  # PSNR as a loss would be negative here
 
-    given = adapt(*arguments, "--degrade", "haze+noise", "--ranks", "uniform-rank", "--held-out", 0)
+    growing = ("--patches", "8x3,16x2")
+    given = adapt(*arguments, *growing, "--degrade", "haze+noise", "--ranks", "uniform-rank", "--held-out", 0)
     assert given.exit_code == 0, given.output
     assert "full tuning" not in given.output
     assert len({p.rank for p in read_adapter(output).params.values() if p.kind == "low-rank"}) == 1
@@ -236,7 +237,22 @@ def small(pixels: int) -> Examples:
         (
             lambda c: replace(c, patch=18),
             small(20),
-            r"a patch of 18 pixels; expected a multiple of 4 .*--patch 16",
+            r"a patch of 18 pixels; expected a multiple of 4 .* for example 16",
+        ),
+        (
+            lambda c: replace(c, patches=(Stage(16, 1), Stage(20, 1))),
+            small(16),
+            r"one: the smallest side is 16 pixels; expected at least the patch of 20: take smaller patches",
+        ),
+        (
+            lambda c: replace(c, patches=(Stage(16, 1), Stage(18, 1))),
+            small(20),
+            r"a patch of 18 pixels; expected a multiple of 4",
+        ),
+        (
+            lambda c: replace(c, patches=(Stage(8, 2), Stage(16, 1))),
+            small(16),
+            r"one; expected at least 2 to train on",
         ),
         (lambda c: c, small(15), r"one: the smallest side is 15 pixels; expected at least the patch of 16"),
         (

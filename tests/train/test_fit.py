@@ -4,7 +4,9 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +16,25 @@ from colora.devices.errors import CheckpointError, UnknownName
 from colora.train.fit import FitConfig, Progress, fit
 from colora.train.losses import LOSSES, psnr_loss
 from colora.train.nafnet import NAFNet, NAFNetConfig
+from colora.train.patches import Stage, read_stages
 from colora.train.photos import Batches
 from numpy.random import Generator
 from torch import nn
 
+Draw = Callable[[Generator, int], tuple[np.ndarray, np.ndarray]]
 CONFIG = FitConfig(steps=12, lr=3e-3, warmup=2, save_every=5, threads=1)
 
 
-def draw(rng: Generator) -> tuple[np.ndarray, np.ndarray]:
-    clean = np.full((16, 16, 3), rng.random(), np.float32)
+def draw(rng: Generator, patch: int) -> tuple[np.ndarray, np.ndarray]:
+    clean = np.full((patch, patch, 3), rng.random(), np.float32)
     return clean + rng.normal(0, 0.2, clean.shape).astype(np.float32), clean
+
+
+def batches(batch: int, seed: int, draw: Draw = draw) -> Batches:
+    return Batches(draw, [Stage(16, batch)], 12, seed)
+
+
+GROWING = Batches(draw, read_stages("8x4,16x2:2,24x1"), 12, 7)  # from steps 0, 3 and 9 on
 
 
 def network() -> nn.Module:
@@ -39,7 +50,7 @@ def test_learns(tmp_path: Path) -> None:
     seen: list[Progress] = []
     fit(
         network(),
-        Batches(draw, 4, 0),
+        batches(4, 0),
         FitConfig(steps=60, lr=3e-3, warmup=5, threads=1),
         tmp_path,
         report=seen.append,
@@ -54,24 +65,26 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("stop", [5, 8, 11])
-def test_resumes_bit_exactly(tmp_path: Path, stop: int) -> None:
+@pytest.mark.parametrize(
+    ("stop", "drawn"), [(5, batches(2, 7)), (8, batches(2, 7)), (11, batches(2, 7)), (8, GROWING)]
+)
+def test_resumes_bit_exactly(tmp_path: Path, stop: int, drawn: Batches) -> None:
     whole = network()
-    fit(whole, Batches(draw, 2, 7), CONFIG, tmp_path / "whole")
+    fit(whole, drawn, CONFIG, tmp_path / "whole")
 
     def die(progress: Progress) -> None:
         if progress.step == stop:
             raise Killed
 
     with pytest.raises(Killed):
-        fit(network(), Batches(draw, 2, 7), CONFIG, tmp_path / "cut", report=die)
+        fit(network(), drawn, CONFIG, tmp_path / "cut", report=die)
     resumed, steps = network(), []
-    fit(resumed, Batches(draw, 2, 7), CONFIG, tmp_path / "cut", report=lambda p: steps.append(p.step))
+    fit(resumed, drawn, CONFIG, tmp_path / "cut", report=lambda p: steps.append(p.step))
     assert steps[0] == stop // 5 * 5 + 1  # from the last state, not from the start
     assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(resumed), strict=True))
 
     finished = network()  # a finished run is not run again
-    fit(finished, Batches(draw, 2, 7), CONFIG, tmp_path / "cut", report=lambda p: pytest.fail("ran again"))
+    fit(finished, drawn, CONFIG, tmp_path / "cut", report=lambda p: pytest.fail("ran again"))
     assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(finished), strict=True))
 
 
@@ -85,47 +98,47 @@ spec.loader.exec_module(test_fit)
 def die(progress):
     if progress.step == 8:
         os.kill(os.getpid(), signal.SIGKILL)
-batches = test_fit.Batches(test_fit.draw, 2, 7)
+batches = test_fit.batches(2, 7)
 test_fit.fit(test_fit.network(), batches, test_fit.CONFIG, Path({str(tmp_path / "cut")!r}), report=die)
 """
     killed = subprocess.run([sys.executable, "-c", code], check=False)
     assert killed.returncode == -signal.SIGKILL
     whole, resumed, steps = network(), network(), []
-    fit(whole, Batches(draw, 2, 7), CONFIG, tmp_path / "whole")
-    fit(resumed, Batches(draw, 2, 7), CONFIG, tmp_path / "cut", report=lambda p: steps.append(p.step))
+    fit(whole, batches(2, 7), CONFIG, tmp_path / "whole")
+    fit(resumed, batches(2, 7), CONFIG, tmp_path / "cut", report=lambda p: steps.append(p.step))
     assert steps[0] == 6
     assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(resumed), strict=True))
 
 
 def test_goes_on_beyond_the_steps_it_was_begun_for(tmp_path: Path) -> None:
     model, steps = network(), []
-    fit(model, Batches(draw, 2, 7), CONFIG, tmp_path)
+    fit(model, batches(2, 7), CONFIG, tmp_path)
     before = weights(model)
-    fit(
-        model, Batches(draw, 2, 7), replace(CONFIG, steps=15), tmp_path, report=lambda p: steps.append(p.step)
-    )
+    fit(model, batches(2, 7), replace(CONFIG, steps=15), tmp_path, report=lambda p: steps.append(p.step))
     assert steps == [13, 14, 15]
     assert not torch.equal(before[0], weights(model)[0])
 
 
 def test_refuses_the_state_of_another_run(tmp_path: Path) -> None:
-    fit(network(), Batches(draw, 2, 7), CONFIG, tmp_path)
+    fit(network(), batches(2, 7), CONFIG, tmp_path)
     with pytest.raises(
         CheckpointError, match=r"state\.safetensors: begun with other settings.*give another folder"
     ):
-        fit(network(), Batches(draw, 2, 7), replace(CONFIG, lr=1.0), tmp_path)
+        fit(network(), batches(2, 7), replace(CONFIG, lr=1.0), tmp_path)
+    with pytest.raises(CheckpointError, match=r'begun with other settings.*expected .*"8x4,16x2:2,24x1"'):
+        fit(network(), GROWING, CONFIG, tmp_path)
     with pytest.raises(CheckpointError, match="has done 12 steps already, more than the 7 asked for"):
-        fit(network(), Batches(draw, 2, 7), replace(CONFIG, steps=7), tmp_path)
+        fit(network(), batches(2, 7), replace(CONFIG, steps=7), tmp_path)
     with pytest.raises(CheckpointError, match="holds other parameters than this model trains"):
-        fit(NAFNet(NAFNetConfig(4, (1, 1), 1, (1, 1))), Batches(draw, 2, 7), CONFIG, tmp_path)
+        fit(NAFNet(NAFNetConfig(4, (1, 1), 1, (1, 1))), batches(2, 7), CONFIG, tmp_path)
 
 
 def test_damaged_state_is_refused_by_name(tmp_path: Path) -> None:
-    fit(network(), Batches(draw, 2, 7), CONFIG, tmp_path)
+    fit(network(), batches(2, 7), CONFIG, tmp_path)
     state = tmp_path / "state.safetensors"
     state.write_bytes(state.read_bytes()[:-100])
     with pytest.raises(CheckpointError, match=r"state\.safetensors"):
-        fit(network(), Batches(draw, 2, 7), CONFIG, tmp_path)
+        fit(network(), batches(2, 7), CONFIG, tmp_path)
 
 
 IN_A_GROUP = f"""
@@ -144,7 +157,7 @@ with process_group("cpu") as device:
 def curve(folder: Path) -> None:
     """Trains for 12 steps of 4 patches, and writes what was reported."""
     told: list[Progress] = []
-    fit(network(), Batches(draw, 4, 7), CONFIG, folder, lambda model: 1.0, told.append)
+    fit(network(), batches(4, 7), CONFIG, folder, lambda model: 1.0, told.append)
     if told:
         (folder / "told.json").write_text(json.dumps([(p.loss, p.validation_db) for p in told]))
 
@@ -166,11 +179,31 @@ def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
 
 
 def test_a_batch_is_shared_equally_or_not_at_all() -> None:
-    whole = Batches(draw, 4, 7)
+    whole = batches(4, 7)
     parts = [whole.part(rank, 2)[3][0] for rank in (0, 1)]
     assert torch.equal(torch.stack(parts, 1).flatten(0, 1), whole[3][0])
     with pytest.raises(ValueError, match="a batch of 4 can't be shared by 3 processes"):
         whole.part(0, 3)
+    with pytest.raises(ValueError, match="a batch of 1 can't be shared by 2 processes"):  # in the end
+        GROWING.part(0, 2)
+
+
+def test_patches_grow_and_batches_shrink() -> None:
+    shapes = [GROWING[step][0].shape for step in (0, 2, 3, 8, 9, 11)]
+    assert shapes == [(4, 3, 8, 8)] * 2 + [(2, 3, 16, 16)] * 2 + [(1, 3, 24, 24)] * 2
+
+
+def test_each_size_of_patch_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes: list[tuple[int, ...]] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: Sequence[torch.Tensor]) -> Callable[..., object]:
+        shapes.extend(tuple(i.shape) for i in inputs if i.shape[1:2] == (3,) and i.dtype == torch.float32)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    fit(network(), GROWING, replace(CONFIG, compile=True), tmp_path)
+    pictures = [shape for shape in shapes if shape[2] == shape[3] and shape[2] >= 8]
+    assert pictures == [(4, 3, 8, 8), (2, 3, 16, 16), (1, 3, 24, 24)]
 
 
 def test_stops_early_when_validation_no_longer_rises_also_after_a_resume(tmp_path: Path) -> None:
@@ -183,37 +216,37 @@ def test_stops_early_when_validation_no_longer_rises_also_after_a_resume(tmp_pat
             raise Killed
 
     with pytest.raises(Killed):
-        fit(network(), Batches(draw, 2, 7), config, tmp_path, lambda model: next(values), watch)
+        fit(network(), batches(2, 7), config, tmp_path, lambda model: next(values), watch)
     for _ in range(2):  # once stopped, it stays so
-        fit(network(), Batches(draw, 2, 7), config, tmp_path, lambda model: next(values), watch)
+        fit(network(), batches(2, 7), config, tmp_path, lambda model: next(values), watch)
     assert steps == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
 def test_a_loss_that_is_not_finite_names_the_batch_and_the_last_good_state(tmp_path: Path) -> None:
     first = np.random.default_rng([7, 8, 1]).random()  # what the second patch of step 8 draws first
 
-    def spoilt(rng: Generator) -> tuple[np.ndarray, np.ndarray]:
-        degraded, clean = draw(rng)
+    def spoilt(rng: Generator, patch: int) -> tuple[np.ndarray, np.ndarray]:
+        degraded, clean = draw(rng, patch)
         return (degraded * np.nan if clean[0, 0, 0] == np.float32(first) else degraded), clean
 
     with pytest.raises(FloatingPointError) as raised:
-        fit(network(), Batches(spoilt, 2, 7), CONFIG, tmp_path)
+        fit(network(), batches(2, 7, spoilt), CONFIG, tmp_path)
     told = str(raised.value)
     assert told.startswith(
         "loss is nan and the norm of its gradient nan at step 8, on the batch of seed 7 and that step (Bat"
     )
     assert "its pictures hold numbers that are not finite" in told
-    assert torch.isnan(Batches(spoilt, 2, seed=7)[8][0]).any()  # as it says: the batch can be looked at
+    assert torch.isnan(batches(2, 7, spoilt)[8][0]).any()  # as it says: the batch can be looked at
 
     assert (
         f"The last good state, after 5 steps, is {tmp_path / 'state.safetensors'}; train for 5 steps" in told
     )
     left, again = network(), network()
     five = replace(CONFIG, steps=5)
-    fit(left, Batches(spoilt, 2, 7), five, tmp_path, report=lambda p: pytest.fail("ran again"))
+    fit(left, batches(2, 7, spoilt), five, tmp_path, report=lambda p: pytest.fail("ran again"))
     with pytest.raises(FloatingPointError):  # at the same batch, and with the same state left
-        fit(network(), Batches(spoilt, 2, 7), CONFIG, tmp_path)
-    fit(again, Batches(spoilt, 2, 7), five, tmp_path, report=lambda p: pytest.fail("ran again"))
+        fit(network(), batches(2, 7, spoilt), CONFIG, tmp_path)
+    fit(again, batches(2, 7, spoilt), five, tmp_path, report=lambda p: pytest.fail("ran again"))
     assert all(
         torch.isfinite(a).all() and torch.equal(a, b)
         for a, b in zip(weights(left), weights(again), strict=True)
@@ -236,15 +269,15 @@ def test_a_gradient_that_is_not_finite_stops_before_it_is_used(tmp_path: Path) -
         match=r"the norm of its gradient nan at step 0, .*: lower the learning rate \(got 0\.003\) and start "
         r"again with another output\. No state was saved yet, the first would have been after 5 steps",
     ):
-        fit(Rooted(), Batches(draw, 2, 7), CONFIG, tmp_path)
+        fit(Rooted(), batches(2, 7), CONFIG, tmp_path)
     assert not (tmp_path / "state.safetensors").exists()
 
 
 def test_batches_depend_on_seed_and_step_only() -> None:
-    batches = Batches(draw, 2, 3)
-    assert torch.equal(batches[4][0], Batches(draw, 2, 3)[4][0])
-    assert not torch.equal(batches[4][0], batches[5][0])
-    assert not torch.equal(batches[4][0], Batches(draw, 2, 4)[4][0])
+    drawn = batches(2, 3)
+    assert torch.equal(drawn[4][0], batches(2, 3)[4][0])
+    assert not torch.equal(drawn[4][0], drawn[5][0])
+    assert not torch.equal(drawn[4][0], batches(2, 4)[4][0])
 
 
 def test_psnr_loss_is_minus_psnr() -> None:
@@ -263,7 +296,7 @@ def test_losses_of_a_known_difference() -> None:
 
 def test_unknown_losses_leave_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="unknown loss 'l2': did you mean l1"):
-        fit(network(), Batches(draw, 2, 7), replace(CONFIG, loss="l2"), tmp_path)
+        fit(network(), batches(2, 7), replace(CONFIG, loss="l2"), tmp_path)
 
 
 def test_learning_rate_warms_up_and_falls_to_the_floor() -> None:

@@ -14,6 +14,7 @@ from colora.runtime.image import write_image
 from colora.train.backbones import find_backbone
 from colora.train.checkpoint import save_backbone
 from colora.train.options import TrainOptions, train_options
+from colora.train.patches import Stage
 
 SEEN: list[tuple[int, TrainOptions]] = []
 
@@ -57,9 +58,29 @@ def options(**changes: object) -> TrainOptions:
 def test_joined_refuses_a_batch_that_cannot_be_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("colora.train.options.rank_and_world", lambda: (0, 3))
     with (
-        pytest.raises(click.UsageError, match="a batch of 4 can't be shared by 3 processes: --batch must"),
+        pytest.raises(click.UsageError, match="a batch of 4 can't be shared by 3 processes: give a"),
         options().joined(),
     ):
+        pytest.fail("went on")
+
+
+def test_patches_say_how_large_and_how_many() -> None:
+    assert options().stages == (Stage(128, 4),)
+    assert options(patches="64x8,128x2:3").stages == (Stage(64, 8), Stage(128, 2, 3.0))
+    for words, text in [
+        (
+            ["--patches", "64x8", "--batch", "4"],
+            "--patches says how large and how many: leave --patch and --batch",
+        ),
+        (["--patches", "64"], "'64' is no stage; expected patch x batch"),
+    ]:
+        done = CliRunner().invoke(command, words)
+        assert done.exit_code == 2 and text in " ".join(done.output.split())
+
+
+def test_joined_refuses_any_batch_that_cannot_be_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("colora.train.options.rank_and_world", lambda: (0, 2))
+    with pytest.raises(click.UsageError, match="a batch of 1 can't"), options(patches="8x4,16x1").joined():
         pytest.fail("went on")
 
 
