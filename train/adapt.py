@@ -14,60 +14,38 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from colora.devices.errors import CheckpointError, ColoraError, ImageError
-from colora.runtime.adapter import TASK_NAME, Adapter, write_adapter
-from colora.runtime.golden import GOLDEN_SHAPE, golden_input
+from colora.devices.errors import CheckpointError
+from colora.runtime.adapter import Adapter, write_adapter
+from colora.runtime.golden import golden_input
 from colora.runtime.image import write_image
+from colora.train.adapt_config import AdaptConfig, budget_numbers, check, stored_share
 from colora.train.attribution import faig
-from colora.train.backbones import require_rgb
 from colora.train.checkpoint import Checkpoint, save_backbone
 from colora.train.contribution import Attribution
 from colora.train.distributed import rank_and_world, wait_for_all
-from colora.train.evaluate import compare, held_out_psnr, restorer
+from colora.train.evaluate import compare, held_out_psnr, restorer, training_psnr
 from colora.train.examples import Examples
 from colora.train.fit import FitConfig, Progress, fit
 from colora.train.methods import attach, collect, load, merged
-from colora.train.nafnet import NAFNet
 from colora.train.pairs import centres
-from colora.train.patches import Stage
-from colora.train.photos import Batches, Pair, require_usable
+from colora.train.photos import Batches, Pair
 from colora.train.progress import counting, reporting
-from colora.train.ranks import Allocation, allocate, allocation_of, has_rank, rank_of, stored_numbers
+from colora.train.ranks import Allocation, allocate, allocation_of
 from colora.train.sheet import before_after
+from colora.train.signatures import nearly_uniform, pre_training_hurts, underfits
 from torch import nn
 
 Reporter = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)
-class AdaptConfig:
-    """How to adapt."""
+class Outcome:
+    """What `adapt` found out."""
 
-    fit: FitConfig
-    """for the adapter"""
-    target: FitConfig
-    """for the fully tuned copy that attribution compares with"""
-    budget: float | None = None
-    """most numbers stored, golden output included, per number of the backbone; None: 0.07 for NAFNet, 0.11 for
-    Restormer, the paper's sizes"""
-    beta: float | None = 0.01
-    """share δ that a layer without any contribution gets; None: solved for the budget, `alpha` being given"""
-    alpha: float | None = None
-    """gain of the contribution; None: solved for the budget"""
-    faig_steps: int = 100
-    """points on the path (N of FAIG)"""
-    faig_images: int = 8
-    batch: int = 4
-    patch: int = 128
-    """side of a training patch in pixels"""
-    seed: int = 0
-    patches: tuple[Stage, ...] = ()
-    """progressive patches, in place of `batch` and `patch`"""
-
-    @property
-    def stages(self) -> tuple[Stage, ...]:
-        """`patches`, or where there are none the one stage of `patch` and `batch`."""
-        return self.patches or (Stage(self.patch, self.batch),)
+    table: dict[str, dict[str, float]]
+    """set → {input, backbone, adapted, …}, mean PSNR in dB"""
+    warnings: list[str]
+    """failure signatures (`signatures`), plain sentences"""
 
 
 def full_tuning(
@@ -90,9 +68,13 @@ def _train(
     folder: Path,
     report: Reporter,
 ) -> None:
-    batches = Batches(examples.draw, config.stages, fit_config.steps, seed)
+    batches = _batches(examples, config, fit_config, seed)
     crops = centres(examples.held_out, 256, backbone.backbone.pad.multiple_of)
     fit(model, batches, fit_config, folder, held_out_psnr(crops) if crops else None, report)
+
+
+def _batches(examples: Examples, config: AdaptConfig, fit_config: FitConfig, seed: int) -> Batches:
+    return Batches(examples.draw, config.stages, fit_config.steps, seed)
 
 
 def _key(backbone: Checkpoint, examples: Examples, config: AdaptConfig, *more: object) -> str:
@@ -123,50 +105,6 @@ def attribute(
     return faig(model, baseline, tuned, images, config.faig_steps, report)
 
 
-def budget_numbers(backbone: Checkpoint, config: AdaptConfig) -> int:
-    """How many numbers the deltas may store: the budget less the golden output that every adapter file carries.
-
-    Raises ColoraError for a budget above the backbone's size, or below what β alone takes.
-    """
-    shapes = backbone.shapes
-    size, golden = sum(map(math.prod, shapes.values())), math.prod(GOLDEN_SHAPE)
-    budget = config.budget
-    if budget is None:
-        budget = 0.07 if isinstance(backbone.module, NAFNet) else 0.11
-    beta = config.beta or 0.0
-    least = {name: rank_of(shape, min(1.0, beta)) if has_rank(shape) else 0 for name, shape in shapes.items()}
-    smallest = (stored_numbers(shapes, least) + golden) / size
-    if not smallest <= budget <= 1:
-        raise ColoraError(
-            f"budget {budget:g} of the {size:,} numbers of {backbone.backbone.name}; expected at least "
-            f"{math.ceil(smallest * 1e4) / 1e4:g}, which β = {beta:g} and the golden output take, and at most 1, "
-            "which is as much as a tuned copy: change --budget, or --beta"
-        )
-    return int(budget * size) - golden
-
-
-def check(
-    task: str, backbone: Checkpoint, examples: Examples, config: AdaptConfig, ranks_given: bool
-) -> None:
-    """Refuses before anything is trained what would fail later. Raises ColoraError's kinds."""
-    require_rgb(backbone.backbone, "colora adapt")
-    if not TASK_NAME.fullmatch(task):
-        raise ColoraError(
-            f"task name {task!r}: expected a-z, 0-9, _, + and -, at most 64, no sign first, as it names a file"
-        )
-    multiple = backbone.backbone.pad.multiple_of
-    pictures = [source[-1] for source in examples.sources]
-    require_usable(pictures, examples.told, config.stages, multiple)
-    for pair in examples.held_out:
-        if min(pair.clean.shape[:2]) < multiple:
-            raise ImageError(f"{pair.name}: a side below {multiple} pixels: leave it out")
-    if ranks_given:
-        return
-    if not examples.held_out:
-        raise ImageError(f"{examples.told}; expected one for attribution: hold some out, or give --ranks")
-    budget_numbers(backbone, config)
-
-
 def adapt(
     task: str,
     backbone: Checkpoint,
@@ -178,14 +116,14 @@ def adapt(
     start: Adapter | None = None,
     sets: Mapping[str, Sequence[Pair]] | None = None,
     log: Path | None = None,
-) -> dict[str, dict[str, float]]:
-    """Trains the adapter of `task` and writes it to `output`; returns set → {input, backbone, adapted, …} in dB.
+) -> Outcome:
+    """Trains the adapter of `task` and writes it to `output`.
 
     `sets` are further pairs to measure on; the held-out examples always are. `ranks` skips full tuning and
     attribution; so does `start`, an adapter of this backbone to go on from with its ranks and its values, which the
     table then measures too. The folder beside `output`, of the same stem, holds states, curves and the ranks;
     `<stem>-sheet.png` shows before and after. `log` is a folder for TensorBoard. In a process group the first process
-    gets the table and writes, the others get an empty one. Raises what `check` and `fit` raise.
+    gets the outcome and writes, the others get an empty one. Raises what `check` and `fit` raise.
     """
     check(task, backbone, examples, config, ranks is not None or start is not None)
     if start:
@@ -232,7 +170,7 @@ def adapt(
     ) as report:
         _train(model, backbone, examples, config, config.fit, config.seed + 1, folder / f"fit-{key}", report)
     if not first:
-        return {}
+        return Outcome({}, [])
     params = collect(model)
     adapted = merged(backbone, params)
     with torch.no_grad():
@@ -259,15 +197,18 @@ def adapt(
         shown = [*examples.held_out[:3], *(pairs[0] for pairs in (sets or {}).values())]
         restorers = {name: restorer(models[name], backbone.backbone) for name in ("backbone", "adapted")}
         write_image(sheet_path(output), before_after(shown, restorers))
-    return table
+    warnings = [pre_training_hurts(table)]
+    if target:
+        drawn = _batches(examples, config, config.fit, config.seed + 1)
+        last = range(max(0, config.fit.steps - 8), config.fit.steps)
+        adapted_db, tuned_db = (training_psnr(model, drawn, last) for model in (adapted, target))
+        warnings += [
+            underfits(adapted_db, tuned_db, config.fit.steps, config.target.steps),
+            nearly_uniform(backbone.shapes, ranks),
+        ]
+    return Outcome(table, [warning for warning in warnings if warning])
 
 
 def sheet_path(output: Path) -> Path:
     """Where `adapt` puts the before/after sheet of the adapter `output`."""
     return output.with_name(f"{output.stem}-sheet.png")
-
-
-def stored_share(backbone: Checkpoint, ranks: Allocation) -> float:
-    """Numbers that the adapter file will store per number of the backbone, golden output included."""
-    stored = ranks.stored + math.prod(GOLDEN_SHAPE)
-    return stored / sum(p.numel() for p in backbone.module.parameters())

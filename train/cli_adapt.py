@@ -4,7 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
-from colora.train.adapt import AdaptConfig, adapt, budget_numbers, sheet_path
+from colora.train.adapt import adapt, sheet_path
+from colora.train.adapt_config import AdaptConfig, budget_numbers
 from colora.train.allocations import ALLOCATIONS, find_allocation
 from colora.train.backbones import DEFAULT_BACKBONE
 from colora.train.checkpoint import load_adapter, load_backbone
@@ -133,7 +134,7 @@ def command(
         known = None
         if not start and (spread := find_allocation(ranks or "faig")) is not ALLOCATIONS["faig"]:
             known = spread(checkpoint.shapes, {}, budget_numbers(checkpoint, config))
-        table = adapt(
+        outcome = adapt(
             task,
             checkpoint,
             examples,
@@ -145,8 +146,10 @@ def command(
             log=options.tensorboard,
         )
         if first:
-            if table:
-                print_table(table, f"{task}: mean PSNR in dB")
+            if outcome.table:
+                print_table(outcome.table, f"{task}: mean PSNR in dB")
+                for warning in outcome.warnings:
+                    click.echo(f"warning: {warning}")
                 click.echo(f"{sheet_path(output)}  before and after")
             click.echo(f"{output}  {output.stat().st_size / 1e6:.2f} MB")
             click.echo(f"next: colora export --task {task} --adapter {output} --backbone {backbone}")

@@ -1,6 +1,6 @@
 """How good a network is: mean PSNR over sets of pairs; sets of whole images are padded and tiled as on the device."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ from colora.runtime import tiles
 from colora.runtime.manifest import Shapes
 from colora.runtime.quality import psnr
 from colora.train.backbones import Backbone
-from colora.train.photos import Pair, Pixels
+from colora.train.photos import Batches, Pair, Pixels
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -49,6 +49,17 @@ def held_out_psnr(pairs: Sequence[tuple[Tensor, Tensor]]) -> Callable[[nn.Module
         return float(-10 * torch.log10(torch.stack(errors)).mean())
 
     return validate
+
+
+@torch.no_grad()
+def training_psnr(model: nn.Module, batches: Batches, steps: Iterable[int]) -> list[float]:
+    """PSNR in dB of each patch that was drawn at `steps`, as `model` restores it now; at most 80."""
+    model.eval()
+    device, found = _device(model), []
+    for degraded, clean in (batches[step] for step in steps):
+        errors = (model(degraded.to(device)).clamp(0, 1) - clean.to(device)).square().mean(dim=(1, 2, 3))
+        found += (-10 * torch.log10(errors + 1e-8)).tolist()
+    return found
 
 
 def _device(module: nn.Module) -> torch.device:

@@ -13,7 +13,7 @@ from colora.devices.errors import ColoraError
 from colora.runtime.adapter import read_adapter
 from colora.runtime.cli import main
 from colora.runtime.image import read_image, write_image
-from colora.train.adapt import AdaptConfig, check
+from colora.train.adapt_config import AdaptConfig, check
 from colora.train.backbones import find_backbone
 from colora.train.checkpoint import load_backbone, save_backbone
 from colora.train.examples import Examples
@@ -84,6 +84,9 @@ def test_pairs_of_a_task_of_the_users_own(pairs: Path, backbone: Path, tmp_path:
     assert adapter.quality.keys() == {f"{s}_{c}_psnr_db" for s in ("held_out", "foggy") for c in columns}
     for figure in adapter.quality.values():
         assert f"{figure:.2f}" in done.output
+    told = " ".join(done.output.split())
+    lost = adapter.quality["foggy_input_psnr_db"] - adapter.quality["foggy_backbone_psnr_db"]
+    assert ("pre-training hurts" in told) == (lost > 0.1) == (f"{lost:.2f} dB on foggy" in told)
     sheet = read_image(tmp_path / "out" / "fog-sheet.png")
     assert sheet.shape == (3 * (20 + 256 + 8) - 8, 4 * (256 + 8) - 8, 3)  # two held out, one of the set
     middle = read_image(pairs / "target" / "00.png")  # the first pair of each set, and the first one held out

@@ -15,7 +15,8 @@ from colora.export.plan import make_plan
 from colora.runtime.adapter import Adapter, ParamDelta, write_adapter
 from colora.runtime.cli import main
 from colora.runtime.golden import golden_input
-from colora.train.adapt import AdaptConfig, adapt
+from colora.train.adapt import adapt
+from colora.train.adapt_config import AdaptConfig
 from colora.train.checkpoint import arrays, load_backbone
 from colora.train.examples import Examples
 from colora.train.fit import FitConfig

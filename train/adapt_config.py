@@ -1,0 +1,97 @@
+"""How to adapt a backbone, what an adapter's budget comes to, and what is refused before anything is trained."""
+
+import math
+from dataclasses import dataclass
+
+from colora.devices.errors import ColoraError, ImageError
+from colora.runtime.adapter import TASK_NAME
+from colora.runtime.golden import GOLDEN_SHAPE
+from colora.train.backbones import require_rgb
+from colora.train.checkpoint import Checkpoint
+from colora.train.examples import Examples
+from colora.train.fit import FitConfig
+from colora.train.nafnet import NAFNet
+from colora.train.patches import Stage
+from colora.train.photos import require_usable
+from colora.train.ranks import Allocation, has_rank, rank_of, stored_numbers
+
+
+@dataclass(frozen=True)
+class AdaptConfig:
+    """How to adapt."""
+
+    fit: FitConfig
+    """for the adapter"""
+    target: FitConfig
+    """for the fully tuned copy that attribution compares with"""
+    budget: float | None = None
+    """most numbers stored, golden output included, per number of the backbone; None: 0.07 for NAFNet, 0.11 for
+    Restormer, the paper's sizes"""
+    beta: float | None = 0.01
+    """share δ that a layer without any contribution gets; None: solved for the budget, `alpha` being given"""
+    alpha: float | None = None
+    """gain of the contribution; None: solved for the budget"""
+    faig_steps: int = 100
+    """points on the path (N of FAIG)"""
+    faig_images: int = 8
+    batch: int = 4
+    patch: int = 128
+    """side of a training patch in pixels"""
+    seed: int = 0
+    patches: tuple[Stage, ...] = ()
+    """progressive patches, in place of `batch` and `patch`"""
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """`patches`, or where there are none the one stage of `patch` and `batch`."""
+        return self.patches or (Stage(self.patch, self.batch),)
+
+
+def budget_numbers(backbone: Checkpoint, config: AdaptConfig) -> int:
+    """How many numbers the deltas may store: the budget less the golden output that every adapter file carries.
+
+    Raises ColoraError for a budget above the backbone's size, or below what β alone takes.
+    """
+    shapes = backbone.shapes
+    size, golden = sum(map(math.prod, shapes.values())), math.prod(GOLDEN_SHAPE)
+    budget = config.budget
+    if budget is None:
+        budget = 0.07 if isinstance(backbone.module, NAFNet) else 0.11
+    beta = config.beta or 0.0
+    least = {name: rank_of(shape, min(1.0, beta)) if has_rank(shape) else 0 for name, shape in shapes.items()}
+    smallest = (stored_numbers(shapes, least) + golden) / size
+    if not smallest <= budget <= 1:
+        raise ColoraError(
+            f"budget {budget:g} of the {size:,} numbers of {backbone.backbone.name}; expected at least "
+            f"{math.ceil(smallest * 1e4) / 1e4:g}, which β = {beta:g} and the golden output take, and at most 1, "
+            "which is as much as a tuned copy: change --budget, or --beta"
+        )
+    return int(budget * size) - golden
+
+
+def check(
+    task: str, backbone: Checkpoint, examples: Examples, config: AdaptConfig, ranks_given: bool
+) -> None:
+    """Refuses before anything is trained what would fail later. Raises ColoraError's kinds."""
+    require_rgb(backbone.backbone, "colora adapt")
+    if not TASK_NAME.fullmatch(task):
+        raise ColoraError(
+            f"task name {task!r}: expected a-z, 0-9, _, + and -, at most 64, no sign first, as it names a file"
+        )
+    multiple = backbone.backbone.pad.multiple_of
+    pictures = [source[-1] for source in examples.sources]
+    require_usable(pictures, examples.told, config.stages, multiple)
+    for pair in examples.held_out:
+        if min(pair.clean.shape[:2]) < multiple:
+            raise ImageError(f"{pair.name}: a side below {multiple} pixels: leave it out")
+    if ranks_given:
+        return
+    if not examples.held_out:
+        raise ImageError(f"{examples.told}; expected one for attribution: hold some out, or give --ranks")
+    budget_numbers(backbone, config)
+
+
+def stored_share(backbone: Checkpoint, ranks: Allocation) -> float:
+    """Numbers that the adapter file will store per number of the backbone, golden output included."""
+    stored = ranks.stored + math.prod(GOLDEN_SHAPE)
+    return stored / sum(p.numel() for p in backbone.module.parameters())
