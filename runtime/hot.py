@@ -43,6 +43,7 @@ class HotGraphs:
         self._building: dict[Recipe, Future[Built]] = {}
         self._unused: set[Key] = set()  # made in the background
         self._failed: set[Recipe] = set()
+        self._announced: set[Recipe] = set()  # and not used yet
         self._worker: ThreadPoolExecutor | None = None
 
     @property
@@ -59,6 +60,7 @@ class HotGraphs:
         if key not in self._graphs:
             return None
         self._graphs.move_to_end(key)
+        self._announced.discard(recipe_of(key))
         if key in self._unused:
             self._unused.remove(key)
             self.hits += 1
@@ -72,6 +74,7 @@ class HotGraphs:
     def remove(self, key: Key) -> None:
         """Close a graph."""
         self._unused.discard(key)
+        self._announced.discard(recipe_of(key))
         self._graphs.pop(key).close()
 
     def evictable(self, room: int, keep: Key | None = None) -> list[Key]:
@@ -87,6 +90,14 @@ class HotGraphs:
     def coming(self, wanted: Recipe) -> bool:
         """Whether a graph is open or being built."""
         return wanted in self._building or wanted in {recipe_of(key) for key in self._graphs}
+
+    def announce(self, wanted: Recipe) -> None:
+        """Note that a caller asked for what is coming: no guess may drive it out before it is used."""
+        self._announced.add(wanted)
+
+    def announced(self, wanted: Recipe) -> bool:
+        """Whether it was announced and not used yet."""
+        return wanted in self._announced
 
     def failed(self, wanted: Recipe) -> bool:
         """Whether the last try to build it in the background failed."""
@@ -113,6 +124,7 @@ class HotGraphs:
                 mixture, graph = self._building.pop(wanted).result()
             except ColoraError as e:
                 self._failed.add(wanted)
+                self._announced.discard(wanted)
                 fields = {"event": "build_failed", "tasks": dict(wanted), "reason": str(e)}
                 _log.warning("no merged graph of %s: %s", told(wanted), e, extra=fields)
                 continue
@@ -135,6 +147,7 @@ class HotGraphs:
         for key in self.keys:
             self.remove(key)
         self._failed.clear()
+        self._announced.clear()
 
     def close(self) -> None:
         """The same, and end the thread."""

@@ -147,6 +147,7 @@ class Switcher:
             return
         if self.hot.fits(self.room(), self._current):
             self._begin(wanted)
+            self.hot.announce(wanted)
         elif self._graph is not None:
             for part in self._mixture(task, strength):
                 self._prove(part.adapter)
@@ -264,13 +265,16 @@ class Switcher:
         return graph
 
     def _suggest(self, likely: Recipe) -> None:
-        """Build what probably comes next, unless it would drive out what was used later and refit can serve it."""
+        """Build what probably comes next, unless it would drive out what was announced, or what was used later
+        where refit can serve."""
         if self.hot.coming(likely) or self.hot.failed(likely):
             return
         limit = self.room()
         if not self.hot.fits(limit, self._current):
             return
         out = self.hot.evictable(limit, self._current)
+        if any(self.hot.announced(recipe_of(key)) for key in out):
+            return
         if self._graph is not None and any(self._history.later(recipe_of(key), likely) for key in out):
             return
         self._begin(likely)

@@ -1,5 +1,6 @@
 """Pictures of several tasks in one call: results in order, switches as few as can be."""
 
+from concurrent.futures import wait
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,22 @@ def test_merged_graphs_at_hand_go_first_and_are_not_opened_twice(
         opened.clear()
         session.restore_batch(pictures[:4], [MIX, "noise", MIX, "rain"])
         assert len(opened) == 1
+
+
+def test_graphs_of_hot_tasks_and_the_edited_one_are_used_side_by_side(
+    null_bundle: Path, pictures: list[Any]
+) -> None:
+    with load(null_bundle, "null", memory_budget=10**9, hot_tasks=2) as session:
+        for task in ("rain", "noise"):
+            session.prefetch(task)
+        wait(session._switcher.hot._building.values())
+        session.restore(pictures[0], MIX)
+        graph, before = session._switcher._graph, switches(session)
+        assert isinstance(graph, NullBackend)
+        graph.changed.clear()
+        session.restore_batch(pictures[:5], ["rain", MIX, "noise", MIX, "rain"])
+        assert graph.changed == []
+        assert switches(session) - before <= 3  # MIX is in use
 
 
 def test_results_are_those_of_single_calls(ort_bundle: Path, pictures: list[Any]) -> None:

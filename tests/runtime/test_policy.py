@@ -17,7 +17,7 @@ from colora.runtime.bundle import open_bundle, write_bundle
 from colora.runtime.policy import MAPS, MERGED_COPIES, estimate, room
 from colora.runtime.session import Session, load
 
-MIX = {"rain": 0.5, "noise": 0.5}
+MIX: Any = {"rain": 0.5, "noise": 0.5}
 CLOSE = 1e-5
 """float32 sums of up to 27 products of order 1, against float64."""
 
@@ -314,7 +314,8 @@ def in_threads(work: Callable[[int], None]) -> None:
 
 
 def test_threads_announce_and_use_at_once(null_bundle: Path, picture: Any) -> None:
-    image, tasks, wrong = picture(8, 8), ["rain", "noise", MIX, ""], []
+    image, tasks = picture(8, 8), ["rain", "noise", MIX, ""]
+    wrong: list[Any] = []
 
     def work(i: int) -> None:
         for n in range(12):
