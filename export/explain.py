@@ -36,7 +36,7 @@ def explain(
 
 
 def _passes(outcomes: Mapping[str, Outcome]) -> list[tuple[str, ...]]:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, p in PASSES.items():
         outcome = outcomes.get(name)
         counts = ("not run", "") if outcome is None else (str(outcome.fired), str(len(outcome.refused)))

@@ -50,7 +50,9 @@ def match(draft: Draft, node: ir.Node) -> Place | None:
     conv = convolution(draft, node)
     if conv is None:
         return None
-    add, beta, value = producer(conv.x, "Add"), None, conv.x
+    add = producer(conv.x, "Add")
+    value: ir.Value | None = conv.x
+    beta: ir.Value | None = None
     if add is not None:
         value, beta = _operands(draft, add)
         if beta is None or value is None:

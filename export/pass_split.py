@@ -12,7 +12,7 @@ Program: every weight on the way + `slice_out`, before a `reshape` to 1×C×1×1
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from colora.export.convolution import convolution
 from colora.export.draft import (
@@ -101,7 +101,7 @@ def _part(draft: Draft, value: ir.Value, i: int, parts: int, before: ir.Node) ->
     node = value.producer()
     assert node is not None  # checked
     if conv := convolution(draft, node):
-        x, attributes = conv.x, dict(node.attributes)
+        x, attributes = conv.x, dict[str, Any](node.attributes)
         count = conv.out_channels // parts
         if conv.group > 1:
             x = _part(draft, x, i, parts, before)
