@@ -180,7 +180,7 @@ def make_plan(
         )
         if available is None or plan.total_bytes <= available:
             return plan
-    raise PlanError(_refusal(plan, workload, available))
+    raise PlanError(_refusal(plan, workload, available or 0))
 
 
 def available_bytes(device: Device, memory_bytes: int | None = None) -> int | None:

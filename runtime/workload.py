@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from colora.devices.errors import BundleError, missing_extra
 from colora.devices.plan import Workload
 from colora.runtime.bundle import GRAPH, Bundle
@@ -39,7 +40,7 @@ def graph_workload(path: Path, input_name: str, size: int, precision: str = "fp3
     except ModuleNotFoundError as e:
         raise missing_extra("onnx", "export", "reading what a graph computes") from e
     model = onnx.load(str(path), load_external_data=False)
-    graph = model.graph
+    graph, stored = model.graph, list(model.graph.initializer)
     del graph.value_info[:]
     for value in graph.output:
         value.type.tensor_type.ClearField("shape")
@@ -47,7 +48,7 @@ def graph_workload(path: Path, input_name: str, size: int, precision: str = "fp3
         if value.name == input_name:
             for dim, length in zip(value.type.tensor_type.shape.dim, (1, 3, size, size), strict=True):
                 dim.dim_value = length
-    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    graph = _with_shapes(onnx, model).graph
     weights = {w.name: tuple(w.dims) for w in graph.initializer}
     shapes: dict[str, tuple[int, ...]] = {}
     sizes: dict[str, int] = {}
@@ -67,7 +68,7 @@ def graph_workload(path: Path, input_name: str, size: int, precision: str = "fp3
     pixels = size * size
     return Workload(
         operations_per_pixel=sum(_operations(node, shapes, weights) for node in nodes) / pixels,
-        weight_bytes=sum(math.prod(w.dims) * _bytes(onnx, w.data_type) for w in graph.initializer),
+        weight_bytes=sum(math.prod(w.dims) * _bytes(onnx, w.data_type) for w in stored),
         activation_bytes_per_pixel=_peak(nodes, sizes, [v.name for v in graph.output]) / pixels,
         fused_bytes_per_pixel=sum(
             sizes[n]
@@ -87,6 +88,44 @@ def graph_workload(path: Path, input_name: str, size: int, precision: str = "fp3
         / pixels,
         precision=precision,
     )
+
+
+def _with_shapes(onnx: Any, model: Any) -> Any:
+    """The model with the shape of every tensor; arithmetic on shapes is computed and replaced by its results.
+
+    ONNX's own propagation knows neither Div nor Concat of what it has not been told, hence the rounds: each infers
+    shapes as far as they go and folds every `Shape` of a known tensor and what follows from it.
+    """
+    from onnx.reference import ReferenceEvaluator
+
+    opsets = {o.domain: o.version for o in model.opset_import}
+    constants = {
+        w.name: onnx.numpy_helper.to_array(w)
+        for w in model.graph.initializer
+        if w.data_type == onnx.TensorProto.INT64 and w.data_location != onnx.TensorProto.EXTERNAL
+    }
+    while True:
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        known = {
+            v.name: [dim.dim_value for dim in v.type.tensor_type.shape.dim]
+            for v in [*inferred.graph.input, *inferred.graph.value_info]
+            if all(dim.HasField("dim_value") for dim in v.type.tensor_type.shape.dim)
+        }
+        folded = False
+        for node in list(model.graph.node):
+            feeds = {name: constants[name] for name in node.input if name in constants}
+            if node.op_type == "Shape" and node.input[0] in known:
+                feeds = {node.input[0]: np.broadcast_to(np.float32(0), known[node.input[0]])}
+            elif len(feeds) != len(node.input) or node.op_type == "Constant":
+                continue
+            values = ReferenceEvaluator(node, opsets).run(None, feeds)
+            for name, value in zip(node.output, values, strict=True):
+                constants[name] = value
+                model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(value), name))
+            model.graph.node.remove(node)
+            folded = True
+        if not folded:
+            return inferred
 
 
 def _bytes(onnx: Any, elem_type: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 SIZE = 32
@@ -60,6 +61,39 @@ def test_per_pixel_figures_do_not_depend_on_the_size(graph: Path) -> None:
     from colora.runtime.workload import graph_workload
 
     assert graph_workload(graph, "x", 64) == graph_workload(graph, "x", 32)
+
+
+def test_shapes_computed_by_the_graph_are_followed(tmp_path: Path) -> None:
+    """As exporters write a pixel unshuffle: the new sides are divisions of the old, which ONNX does not propagate."""
+    onnx = pytest.importorskip("onnx")
+    from colora.runtime.workload import graph_workload
+
+    helper, numpy_helper, kind = onnx.helper, onnx.numpy_helper, onnx.TensorProto.FLOAT
+    constants = {"one": [1], "three": [3], "two": [2], "order": [0, 1, 3, 5, 2, 4], "twelve": [12]}
+    weights = [
+        numpy_helper.from_array(np.array(values, np.int64), name) for name, values in constants.items()
+    ]
+    weights.append(numpy_helper.from_array(np.zeros((4, 12, 1, 1), np.float32), "w"))
+    nodes = [
+        helper.make_node("Shape", ["x"], ["height"], start=2, end=3),
+        helper.make_node("Shape", ["x"], ["width"], start=3, end=4),
+        helper.make_node("Div", ["height", "two"], ["h2"]),
+        helper.make_node("Div", ["width", "two"], ["w2"]),
+        helper.make_node("Concat", ["one", "three", "h2", "two", "w2", "two"], ["six"], axis=0),
+        helper.make_node("Reshape", ["x", "six"], ["blocks"]),
+        helper.make_node("Transpose", ["blocks"], ["moved"], perm=[0, 1, 3, 5, 2, 4]),
+        helper.make_node("Concat", ["one", "twelve", "h2", "w2"], ["four"], axis=0),
+        helper.make_node("Reshape", ["moved", "four"], ["packed"]),
+        helper.make_node("Conv", ["packed", "w"], ["y"]),
+    ]
+    image = [helper.make_tensor_value_info(n, kind, [1, c, "h", "w"]) for n, c in (("x", 3), ("y", 4))]
+    model = helper.make_model(helper.make_graph(nodes, "g", image[:1], image[1:], weights))
+    model.ir_version = 10
+    onnx.save(model, tmp_path / "graph.onnx")
+    found = graph_workload(tmp_path / "graph.onnx", "x", 32)
+    assert found.operations_per_pixel == 2 * 4 * 12 / 4  # a quarter of the pixels
+    assert found.fused_bytes_per_pixel == 4 * (12 + 4) / 4
+    assert found.weight_bytes == 4 * 4 * 12 + 8 * (1 + 1 + 1 + 6 + 1)  # the file's, not what was folded
 
 
 def test_a_graph_without_shapes_is_refused(tmp_path: Path) -> None:
