@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import numpy as np
 from colora.devices.errors import ImageError, VideoError, missing_extra
+from colora.runtime.bands import restore_bands, why_whole
 from colora.runtime.bundle import MANIFEST
 from colora.runtime.camera import camera_frames, record, stopped_by_signals
 from colora.runtime.default import find_bundle
@@ -144,13 +145,32 @@ def restore_files(
                     recipe = _recipe(session, task, strength, compare)
                     restore_video(restored, source, target, recipe, advance=count)
                 else:
-                    write_image(target, restored(read_image(source)))
+                    restore_picture(session, source, target, task, strength, compare)
             except (ImageError, VideoError) as e:
                 failed.append((source, str(e)))
             except OSError as e:
                 failed.append((source, f"{target} was not written: {e}"))
             count(size - done)  # estimates were estimates, and failures are over too
     return failed
+
+
+def restore_picture(
+    session: Session, source: Path, target: Path, task: str, strength: float, compare: bool
+) -> None:
+    """Restore one picture from file to file: large TIFF in row bands, all else decoded whole.
+
+    Raises: ImageError; OSError; as `Session.restore`.
+    """
+    why = (
+        "so that both fit side by side"
+        if compare
+        else why_whole(source, target, session.bundle.manifest.tile)
+    )
+    if not why:
+        restore_bands(session, source, target, task, strength)
+        return
+    picture = read_image(source, why_whole=why)
+    write_image(target, _restored(session, task, strength, compare, picture))
 
 
 def record_camera(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 80_000_000
 """Larger files are refused before they are decoded; Pillow itself warns from 89 million."""
+BANDS = "`colora restore` goes from TIFF to TIFF in row bands"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 """What the commands take from a folder and can write."""
 WHITE = {"uint8": 255, "uint16": 65535, "float16": 1, "float32": 1}
@@ -43,11 +44,11 @@ def as_image(image: Any) -> Array:
     raise ImageError(f"image is {type(image).__name__}; expected an array, a path or a PIL.Image")
 
 
-def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Array:
+def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, why_whole: str = BANDS) -> Array:
     """H×W×3 RGB of a file, uint8, or uint16 where it has 16 bits a channel; of an animation the first frame.
 
     EXIF orientation is applied. 16-bit colour needs OpenCV.
-    max_pixels: larger pictures are refused before they are decoded.
+    max_pixels: larger pictures are refused before they are decoded; why_whole: what to say then of row bands.
     Raises: ImageError naming the file and the reason; MissingExtra.
     """
     try:
@@ -60,11 +61,14 @@ def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> Ar
         with Image.open(path) as opened:
             if opened.width * opened.height > max_pixels:
                 raise ImageError(
-                    f"{path} has {opened.width}×{opened.height} pixels, more than {max_pixels}: cut it first"
+                    f"{path} has {opened.width}×{opened.height} pixels, more than {max_pixels}, and would be "
+                    f"decoded whole ({why_whole}): cut it first"
                 )
             return _from_pillow(opened, path)
     except (ImageError, MemoryError):
         raise
+    except Image.DecompressionBombError as e:
+        raise ImageError(f"{path} would be decoded whole ({why_whole}): {e}") from e
     except Exception as e:  # decoders raise whatever a broken file leads them to
         raise ImageError(f"{path} can't be read as a picture: {e}") from e
 

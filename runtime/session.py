@@ -195,7 +195,11 @@ class Session:
 
         def run(tensor: Array) -> Array:
             with self._lock:
-                return self._switcher.switch(task, strength)(tensor)
+                return watched(
+                    lambda: self._switcher.switch(task, strength)(tensor),
+                    self._switcher.discard,
+                    self._reopen_limit,
+                )
 
         return run
 

@@ -5,7 +5,8 @@ overlap; besides the picture and the result only one row of tiles is held, so me
 the picture's height.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import numpy as np
 from colora.runtime.image import to_dtype
@@ -16,24 +17,49 @@ Run = Callable[[Array], Array]
 """1×3×h×w float32 in [0, 1] → the same shape, any range."""
 
 
+class Rows(Protocol):
+    """Anything that gives rows of a picture: an array, or a file (runtime/bands.py)."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """H, W, 3."""
+
+    @property
+    def dtype(self) -> "np.dtype[Any]":
+        """One of WHITE."""
+
+    def __getitem__(self, rows: slice, /) -> Array:
+        """h×W×3 RGB. Slices are asked for from top to bottom; they may overlap."""
+
+
 def apply(image: Array, run: Run, shapes: Shapes, pad: Pad, tile: Tile) -> Array:
     """Run a network over H×W×3 RGB of a dtype of WHITE; same shape and dtype out, clipped."""
+    result = np.empty_like(image, order="C")
+    y = 0
+    for band in bands(image, run, shapes, pad, tile):
+        result[y : y + len(band)] = band
+        y += len(band)
+    return result
+
+
+def bands(image: Rows, run: Run, shapes: Shapes, pad: Pad, tile: Tile) -> Iterator[Array]:
+    """The result of `apply` from top to bottom, in bands h×W×3: one for each row of tiles, whole if not cut."""
     height, width = image.shape[:2]
     if max(height, width) <= tile.when_above:
-        return to_dtype(_run_padded(image, run, shapes, pad), image.dtype)
+        yield to_dtype(_run_padded(image[:], run, shapes, pad), image.dtype)
+        return
     rows, columns = starts(height, tile), starts(width, tile)
     row_weights, column_weights = feather(height, rows, tile), feather(width, columns, tile)
-    result = np.empty_like(image, order="C")
     strip = np.zeros((len(row_weights[0]), width, 3), np.float32)
     for i, (y, wy) in enumerate(zip(rows, row_weights, strict=True)):
+        source = image[y : y + len(wy)]
         for x, wx in zip(columns, column_weights, strict=True):
-            piece = image[y : y + len(wy), x : x + len(wx)]
+            piece = source[:, x : x + len(wx)]
             strip[:, x : x + len(wx)] += _run_padded(piece, run, shapes, pad) * np.outer(wy, wx)[:, :, None]
         done = (rows[i + 1] if i + 1 < len(rows) else height) - y
-        result[y : y + done] = to_dtype(strip[:done], image.dtype)
+        yield to_dtype(strip[:done], image.dtype)
         strip[:-done] = strip[done:].copy()
         strip[len(strip) - done :] = 0
-    return result
 
 
 def starts(length: int, tile: Tile) -> list[int]:

@@ -9,7 +9,7 @@ import pytest
 
 HEAVY = (
     *("torch", "torchvision", "onnx", "onnxruntime", "onnxscript", "onnxsim", "tensorrt", "tensorrt_rtx"),
-    *("openvino", "PIL", "cv2", "rich", "matplotlib", "scipy", "av"),
+    *("openvino", "PIL", "cv2", "rich", "matplotlib", "scipy", "av", "tifffile", "imagecodecs"),
 )
 BASE_ALONE = f"import sys; sys.modules.update(dict.fromkeys({HEAVY}))"
 """From here on these packages import as if they were not installed, whether they are or not."""

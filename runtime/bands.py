@@ -1,0 +1,207 @@
+"""TIFF pictures larger than memory: read, restored and written in bands of rows.
+
+tifffile reads and writes strips and tiles one by one and decides nothing about memory itself; the
+compressions that Python lacks come with imagecodecs. What can't be read in bands is decoded whole by
+runtime/image.py, which limits its size.
+"""
+
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from colora.devices.errors import ImageError, missing_extra
+from colora.runtime.atomic import atomic_file
+from colora.runtime.image import MAX_PIXELS, as_image
+from colora.runtime.manifest import Tile
+from colora.runtime.session import Session
+from colora.runtime.tiles import bands
+from colora.runtime.weights import Array
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile
+
+SUFFIXES = (".tif", ".tiff")
+STRIP_ROWS = 64
+"""Of the results, and of one read from strips that can be read in parts."""
+BIG_BYTES = 2**32 - 2**25
+"""Larger results are written as BigTIFF; compressed they may be smaller, never much larger."""
+ORIENTATION = 274
+UPRIGHT_GREY, UPRIGHT_RGB, UPRIGHT_YCBCR = 1, 2, 6
+"""Photometric interpretations: black is 0, RGB, JPEG's colours."""
+
+
+class TiffRows:
+    """Rows of the first picture of a TIFF file, as `tiles.Rows`. Memory: the segments that a slice touches.
+
+    Raises: ImageError naming the file and why it can't be read in bands.
+    """
+
+    def __init__(self, file: "TiffFile") -> None:
+        self.name = str(file.filehandle.path)
+        self._page: Any = file.pages[0]
+        self._file = file.filehandle
+        page = self._page
+        reason = _unfit(page)
+        if reason:
+            raise ImageError(f"{self.name} can't be read in row bands: {reason}")
+        self.dtype = np.dtype(page.dtype).newbyteorder("=")
+        self.shape = (int(page.imagelength), int(page.imagewidth), 3)
+        self._plain = _plain(page)
+        self._rows = STRIP_ROWS if self._plain else _segment_rows(page)
+        self._kept: dict[int, Array] = {}
+
+    def __getitem__(self, rows: slice) -> Array:
+        """h×W×3 RGB of the file's dtype. Raises: ImageError for a damaged or transparent file."""
+        begin, end, _ = rows.indices(self.shape[0])
+        first, last = begin // self._rows, (end - 1) // self._rows
+        self._kept = {n: band for n, band in self._kept.items() if n >= first}
+        for n in range(first, last + 1):
+            if n in self._kept:
+                continue
+            band = self._read(n)
+            try:
+                self._kept[n] = as_image(band)
+            except ImageError as e:
+                raise ImageError(f"{self.name}: {e}") from e
+        joined = np.concatenate([self._kept[n] for n in range(first, last + 1)])
+        return joined[begin - first * self._rows : end - first * self._rows]
+
+    def _read(self, number: int) -> Array:
+        """h×W×samples: the `number`th row of segments, or STRIP_ROWS rows of plain data."""
+        page = self._page
+        height = min(self._rows, self.shape[0] - number * self._rows)
+        band = np.zeros((height, self.shape[1], page.samplesperpixel), self.dtype)
+        try:
+            if self._plain:
+                row_bytes = band.nbytes // height
+                self._file.seek(page.dataoffsets[0] + number * self._rows * row_bytes)
+                stored = np.dtype(page.dtype).newbyteorder(page.parent.byteorder)
+                data = self._file.read(band.nbytes)
+                band[:] = np.frombuffer(data, stored).reshape(band.shape)
+                return band
+            across = -(-self.shape[1] // page.tilewidth) if page.is_tiled else 1
+            down = -(-self.shape[0] // self._rows)
+            planes = page.samplesperpixel if page.planarconfig == 2 else 1
+            tables = {"jpegtables": page.jpegtables} if page.jpegtables is not None else {}
+            for plane in range(planes):
+                for column in range(across):
+                    index = (plane * down + number) * across + column
+                    self._file.seek(page.dataoffsets[index])
+                    data = self._file.read(page.databytecounts[index])
+                    piece, (_, _, _, x, _), (_, h, w, _) = page.decode(data or None, index, **tables)
+                    if piece is not None:
+                        own = slice(plane, plane + 1) if planes > 1 else slice(None)
+                        part = band[:h, x : x + w, own]  # tiles reach over the borders
+                        part[:] = piece[0, : part.shape[0], : part.shape[1]]
+        except Exception as e:  # decoders raise whatever a broken file leads them to
+            raise ImageError(
+                f"{self.name} can't be read as a picture at row {number * self._rows}: {e}"
+            ) from e
+        return band
+
+
+def why_whole(source: Path, target: Path, tile: Tile) -> str:
+    """Why a picture can't go, or need not go, from file to file in row bands; empty if it can."""
+    if any(path.suffix.lower() not in SUFFIXES for path in (source, target)):
+        return "only TIFF is read and written in row bands"
+    try:
+        import tifffile
+    except ImportError:
+        return str(missing_extra("tifffile", "tiff", "reading in row bands"))
+    try:
+        with tifffile.TiffFile(source) as file:
+            rows = TiffRows(file)
+            small = max(rows.shape) <= tile.when_above
+            return "it is small enough to run whole" if small else ""
+    except Exception as e:  # the reader of whole pictures will say what is wrong
+        return str(e)
+
+
+def restore_bands(
+    session: Session, source: Path, target: Path, task: str = "", strength: float = 1.0
+) -> None:
+    """`session.restore` from a TIFF file to a TIFF file, pixel for pixel, in memory for a row of tiles.
+
+    Read: the first picture of a file; grey, RGB or RGB with opaque alpha of 8 or 16 bits, in strips or tiles
+    of any compression. Written: RGB of the same depth, in strips, Deflate. Whole or not at all.
+    Raises: ImageError naming the file and the reason; MissingExtra; what `Session.restore` raises.
+    """
+    try:
+        import tifffile
+    except ImportError as e:
+        raise missing_extra("tifffile", "tiff", "restoring in row bands") from e
+    manifest = session.bundle.manifest
+    run = session.network(task, strength)
+    try:
+        opened = tifffile.TiffFile(source)
+    except Exception as e:  # whatever a broken file leads it to
+        raise ImageError(f"{source} can't be read as TIFF: {e}") from e
+    with opened as file:
+        rows = TiffRows(file)
+        big = int(np.prod(rows.shape)) * rows.dtype.itemsize > BIG_BYTES
+        restored = bands(rows, run, manifest.shapes, manifest.pad, manifest.tile)
+        try:
+            with (
+                atomic_file(target) as partial,
+                tifffile.TiffWriter(partial, bigtiff=big, byteorder="<") as out,
+            ):
+                out.write(
+                    map(_deflated, _strips(restored)),
+                    shape=rows.shape,
+                    dtype=rows.dtype,
+                    photometric="rgb",
+                    compression="zlib",
+                    predictor=True,
+                    rowsperstrip=STRIP_ROWS,
+                    metadata=None,
+                )
+        except OSError as e:
+            raise ImageError(f"{target} was not written: {e}") from e
+
+
+def _strips(pieces: Iterable[Array]) -> Iterator[Array]:
+    """The same rows in pieces of STRIP_ROWS, the last as it comes."""
+    waiting: Array | None = None
+    for piece in pieces:
+        waiting = piece if waiting is None else np.concatenate([waiting, piece])
+        while len(waiting) >= STRIP_ROWS:
+            yield waiting[:STRIP_ROWS]
+            waiting = waiting[STRIP_ROWS:]
+    if waiting is not None and len(waiting):
+        yield waiting
+
+
+def _deflated(strip: Array) -> bytes:
+    """TIFF's Deflate over horizontal differences (predictor 2), little-endian."""
+    differences = strip.copy()
+    differences[:, 1:] -= strip[:, :-1]
+    return zlib.compress(differences.astype(strip.dtype.newbyteorder("<")).tobytes())
+
+
+def _unfit(page: Any) -> str:
+    """Why a page can't be read in bands; empty if it can."""
+    if page.dtype not in (np.uint8, np.uint16) or page.bitspersample not in (8, 16):
+        return f"it holds {page.bitspersample}-bit {page.dtype}"
+    if page.photometric not in (UPRIGHT_GREY, UPRIGHT_RGB, UPRIGHT_YCBCR) or page.imagedepth != 1:
+        return f"its colours are stored as {getattr(page.photometric, 'name', page.photometric)}"
+    if page.samplesperpixel not in (1, 3, 4):
+        return f"it has {page.samplesperpixel} samples a pixel"
+    if ORIENTATION in page.tags and page.tags[ORIENTATION].value != 1:
+        return "it is turned: store it upright"
+    if not _plain(page) and _segment_rows(page) * page.imagewidth > MAX_PIXELS:
+        return f"it is stored in strips of {_segment_rows(page)} rows: store it in tiles"
+    return ""
+
+
+def _plain(page: Any) -> bool:
+    """Are the samples of all rows one after another in the file, as they are?"""
+    together = page.planarconfig == 1 or page.samplesperpixel == 1
+    return bool(
+        page.is_contiguous and not page.is_tiled and together and page.predictor == 1 and page.fillorder == 1
+    )
+
+
+def _segment_rows(page: Any) -> int:
+    return min(int(page.tilelength if page.is_tiled else page.rowsperstrip), int(page.imagelength))
