@@ -73,8 +73,8 @@ def _columns(header: tuple[str, ...], rows: Iterable[tuple[str, ...]], sides: st
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title, side in zip(header, sides, strict=True):
-        table.add_column(title, justify="left" if side == "<" else "right", no_wrap=True)
+    for i, (title, side) in enumerate(zip(header, sides, strict=True)):  # only text beside the names may wrap
+        table.add_column(title, justify="left" if side == "<" else "right", no_wrap=i == 0 or side == ">")
     for row in rows:
         table.add_row(*row)
     return table

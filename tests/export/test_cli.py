@@ -6,11 +6,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from colora.devices.errors import UnknownName
 from colora.export import cli
 from colora.runtime.cli import main as colora
+from colora.runtime.session import load
 
 
 def run(*arguments: object) -> Result:
@@ -63,6 +65,18 @@ def test_export_prints_what_it_wrote_and_planned_sizes_were_right(
     )
     again = run(*options)
     assert "adding rain to" in again.output and sizes(again.output).keys() == {"tasks/rain.safetensors"}
+
+
+def test_explain_prints_what_passes_did_and_the_bundle_restores_its_task(
+    options: list[object], tmp_path: Path
+) -> None:
+    result = run(*options, "--passes", "onnxsim,affine,split,pool", "--explain")
+    assert result.exit_code == 0
+    lines = [" ".join(line.split()) for line in result.output.splitlines()]
+    assert any(line.startswith("affine 10 0 a norm's weight and bias → the 1×1") for line in lines)
+    assert any(re.fullmatch(r"bytes moved [\d,]+ [\d,]+ 0\.[5-9]\d", line) for line in lines)
+    with load(tmp_path / "out", policy="refit") as session:  # its golden check is passed on the way
+        session.restore(np.full((16, 16, 3), 0.5, np.float32), "rain")
 
 
 def sizes(output: str) -> dict[str, int]:
