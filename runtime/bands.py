@@ -42,7 +42,7 @@ class TiffRows:
         self.name = str(file.filehandle.path)
         self._page: Any = file.pages[0]
         self._file = file.filehandle
-        page = self._page
+        page: Any = self._page
         reason = _unfit(page)
         if reason:
             raise ImageError(f"{self.name} can't be read in row bands: {reason}")

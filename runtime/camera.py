@@ -147,7 +147,7 @@ def stopped_by_signals() -> Iterator[Event]:
     stop = Event()
 
     def handle(number: int, _: Any) -> None:
-        signal.signal(number, previous[number])
+        signal.signal(number, previous[signal.Signals(number)])
         stop.set()
 
     previous = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
