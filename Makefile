@@ -2,15 +2,16 @@
 VENV ?= .venv
 PY ?= $(firstword $(foreach p,python3.11 python3,$(shell $(p) -c 'print("$(p)")' 2>/dev/null)))
 BIN := $(VENV)/bin
+PARALLEL = --numprocesses logical --maxprocesses 4 --dist loadfile
 
 .PHONY: demo test lint types bench clean
 
 demo: $(VENV)/export.installed
 	$(BIN)/python -m colora.benchmarks.demo
 
-# one thread: the networks of the tests are so small that more only get in each other's way
+# a process for each core, by file, with one thread: the networks of the tests are so small that more get in the way
 test: $(VENV)/test.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL)
 
 lint: $(VENV)/lint.installed
 	$(BIN)/ruff check .
