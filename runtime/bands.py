@@ -6,7 +6,7 @@ runtime/image.py, which limits its size.
 """
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,20 +53,25 @@ class TiffRows:
         self._kept: dict[int, Array] = {}
 
     def __getitem__(self, rows: slice) -> Array:
-        """h×W×3 RGB of the file's dtype. Raises: ImageError for a damaged or transparent file."""
+        """h×W×3 RGB of the file's dtype, which the caller owns. Raises: ImageError for a damaged or transparent file.
+
+        Segments of the last quarter are kept for a next slice that overlaps.
+        """
         begin, end, _ = rows.indices(self.shape[0])
-        first, last = begin // self._rows, (end - 1) // self._rows
-        self._kept = {n: band for n, band in self._kept.items() if n >= first}
-        for n in range(first, last + 1):
-            if n in self._kept:
-                continue
-            band = self._read(n)
-            try:
-                self._kept[n] = as_image(band)
-            except ImageError as e:
-                raise ImageError(f"{self.name}: {e}") from e
-        joined = np.concatenate([self._kept[n] for n in range(first, last + 1)])
-        return joined[begin - first * self._rows : end - first * self._rows]
+        joined = np.empty((end - begin, *self.shape[1:]), self.dtype)
+        kept, self._kept = self._kept, {}
+        for n in range(begin // self._rows, (end - 1) // self._rows + 1):
+            first, band = n * self._rows, kept.pop(n, None)
+            if band is None:
+                try:
+                    band = as_image(self._read(n))
+                except ImageError as e:
+                    raise ImageError(f"{self.name}: {e}") from e
+            if first + len(band) > end - (end - begin) // 4:
+                self._kept[n] = band
+            low, high = max(first, begin), min(first + len(band), end)
+            joined[low - begin : high - begin] = band[low - first : high - first]
+        return joined
 
     def _read(self, number: int) -> Array:
         """h×W×samples: the `number`th row of segments, or STRIP_ROWS rows of plain data."""
@@ -161,16 +166,22 @@ def restore_bands(
             raise ImageError(f"{target} was not written: {e}") from e
 
 
-def _strips(pieces: Iterable[Array]) -> Iterator[Array]:
-    """The same rows in pieces of STRIP_ROWS, the last as it comes."""
-    waiting: Array | None = None
-    for piece in pieces:
-        waiting = piece if waiting is None else np.concatenate([waiting, piece])
-        while len(waiting) >= STRIP_ROWS:
-            yield waiting[:STRIP_ROWS]
-            waiting = waiting[STRIP_ROWS:]
-    if waiting is not None and len(waiting):
-        yield waiting
+def _strips(pieces: Iterator[Array]) -> Iterator[Array]:
+    """The same rows in pieces of STRIP_ROWS, the last as it comes. Holds one piece at a time."""
+    rest: list[Array] = []  # fewer than STRIP_ROWS rows
+    while (piece := next(pieces, None)) is not None:
+        begin = STRIP_ROWS - len(rest[0]) if rest else 0
+        if begin > len(piece):
+            rest = [np.concatenate([*rest, piece])]
+            continue
+        if rest:
+            yield np.concatenate([*rest, piece[:begin]])
+        last = begin + (len(piece) - begin) // STRIP_ROWS * STRIP_ROWS
+        for y in range(begin, last, STRIP_ROWS):
+            yield piece[y : y + STRIP_ROWS]
+        rest = [piece[last:].copy()] if last < len(piece) else []
+        del piece  # before the next is asked for
+    yield from rest
 
 
 def _deflated(strip: Array) -> bytes:

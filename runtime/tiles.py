@@ -1,11 +1,13 @@
 """From a picture of any size to tensors of sizes the graph takes, and back.
 
-Small pictures run whole. Large ones run in overlapping tiles of one size, blended linearly where they
-overlap; besides the picture and the result only one row of tiles is held, so memory does not grow with
-the picture's height.
+Small pictures run whole. Large ones run in overlapping tiles of one size, as few as cover them and no larger than that
+takes, blended linearly where they overlap. Besides the picture and the result one tile is held, and what its row has
+to give to the next: memory does not grow with the height, and by 12 · overlap bytes a pixel with the width.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,7 +20,7 @@ Run = Callable[[Array], Array]
 
 
 class Rows(Protocol):
-    """Anything that gives rows of a picture: an array, or a file (runtime/bands.py)."""
+    """Rows of a picture, from a file (runtime/bands.py)."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -29,54 +31,96 @@ class Rows(Protocol):
         """One of WHITE."""
 
     def __getitem__(self, rows: slice, /) -> Array:
-        """h×W×3 RGB. Slices are asked for from top to bottom; they may overlap."""
+        """h×W×3 RGB, which the caller owns. Slices are asked for from top to bottom; they may overlap."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A piece of a side, in pixels."""
+
+    begin: int
+    done: int
+    """Where the next one begins, or the side ends: what lies before is complete with this piece."""
+    weights: Array
+    """float32, of each pixel of the piece: linear ramps that sum to 1 over all pieces."""
+
+    @property
+    def span(self) -> slice:
+        """The piece."""
+        return slice(self.begin, self.begin + len(self.weights))
 
 
 def apply(image: Array, run: Run, shapes: Shapes, pad: Pad, tile: Tile) -> Array:
     """Run a network over H×W×3 RGB of a dtype of WHITE; same shape and dtype out, clipped."""
+    height, width = image.shape[:2]
+    if max(height, width) <= tile.when_above:
+        return to_dtype(_run_padded(image, run, shapes, pad), image.dtype)
     result = np.empty_like(image, order="C")
-    y = 0
-    for band in bands(image, run, shapes, pad, tile):
-        result[y : y + len(band)] = band
-        y += len(band)
+    columns, above = cuts(width, tile, pad.multiple_of), np.zeros((0, width, 3), np.float32)
+    for row in cuts(height, tile, pad.multiple_of):
+        out = result[row.begin : row.done]
+        above = _row_of_tiles(image[row.span], out, above, row, columns, run, shapes, pad)
     return result
 
 
 def bands(image: Rows, run: Run, shapes: Shapes, pad: Pad, tile: Tile) -> Iterator[Array]:
-    """The result of `apply` from top to bottom, in bands h×W×3: one for each row of tiles, whole if not cut."""
+    """The result of `apply` from top to bottom, in bands h×W×3: one for each row of tiles, whole if not cut.
+
+    A band lies where its rows were: drop it before asking for the next to hold one at a time.
+    """
     height, width = image.shape[:2]
     if max(height, width) <= tile.when_above:
         yield to_dtype(_run_padded(image[:], run, shapes, pad), image.dtype)
         return
-    rows, columns = starts(height, tile), starts(width, tile)
-    row_weights, column_weights = feather(height, rows, tile), feather(width, columns, tile)
-    strip = np.zeros((len(row_weights[0]), width, 3), np.float32)
-    for i, (y, wy) in enumerate(zip(rows, row_weights, strict=True)):
-        source = image[y : y + len(wy)]
-        for x, wx in zip(columns, column_weights, strict=True):
-            piece = source[:, x : x + len(wx)]
-            strip[:, x : x + len(wx)] += _run_padded(piece, run, shapes, pad) * np.outer(wy, wx)[:, :, None]
-        done = (rows[i + 1] if i + 1 < len(rows) else height) - y
-        yield to_dtype(strip[:done], image.dtype)
-        strip[:-done] = strip[done:].copy()
-        strip[len(strip) - done :] = 0
+    columns, above = cuts(width, tile, pad.multiple_of), np.zeros((0, width, 3), np.float32)
+    for row in cuts(height, tile, pad.multiple_of):
+        source = image[row.span]
+        out = source[: row.done - row.begin]
+        above = _row_of_tiles(source, out, above, row, columns, run, shapes, pad)
+        del source
+        yield out
+        del out
 
 
-def starts(length: int, tile: Tile) -> list[int]:
-    """First pixel of each tile along a side: steps of size - overlap, the last moved back to the border."""
-    last = max(length - tile.size, 0)
-    return [*range(0, last, tile.size - tile.overlap), last]
+def _row_of_tiles(
+    source: Array, out: Array, above: Array, row: Cut, columns: list[Cut], run: Run, shapes: Shapes, pad: Pad
+) -> Array:
+    """Rows that this row of tiles completes, into `out`; returns its share in those below, float32.
+
+    source: h×W×3, all rows of these tiles. out: the rows completed, and may be the first of `source`, because what is
+    written is in no later tile. above: the share of the row of tiles above in the first rows.
+    """
+    height, width = source.shape[:2]
+    below = np.empty((height - len(out), width, 3), np.float32)
+    beside = source[:, :0].astype(np.float32)  # the share of the tile before in the first columns
+    for column in columns:
+        tile = _run_padded(source[:, column.span], run, shapes, pad)
+        tile = tile * np.outer(row.weights, column.weights)[:, :, None]
+        tile[:, : beside.shape[1]] += beside
+        complete = slice(column.begin, column.done)
+        done = tile[:, : column.done - column.begin]
+        done[: len(above)] += above[:, complete]
+        out[:, complete] = to_dtype(done[: len(out)], out.dtype)
+        below[:, complete] = done[len(out) :]
+        beside = tile[:, column.done - column.begin :].copy()
+    return below
 
 
-def feather(length: int, begins: list[int], tile: Tile) -> list[Array]:
-    """Weight of each pixel of each tile along a side, float32: linear ramps that sum to 1 at every pixel."""
-    size = min(tile.size, length)
+def cuts(length: int, tile: Tile, multiple_of: int = 1) -> list[Cut]:
+    """As few pieces of a side as `tile` allows, of one size that is a multiple of `multiple_of`, evenly spread."""
+    count = max(1, -(-(length - tile.overlap) // (tile.size - tile.overlap)))
+    needed = -(-(length + (count - 1) * tile.overlap) // count)
+    size = min(-(-needed // multiple_of) * multiple_of, tile.size, length)
+    begins = [i * (length - size) // max(1, count - 1) for i in range(count)]
     inward = np.minimum(np.arange(1, size + 1), np.arange(size, 0, -1))
     ramp = np.minimum(inward / (tile.overlap + 1), 1.0)
     total = np.zeros(length)
     for begin in begins:
         total[begin : begin + size] += ramp
-    return [(ramp / total[begin : begin + size]).astype(np.float32) for begin in begins]
+    return [
+        Cut(begin, end, (ramp / total[begin : begin + size]).astype(np.float32))
+        for begin, end in pairwise([*begins, length])
+    ]
 
 
 def padded(tensor: Array, shapes: Shapes, pad: Pad) -> Array:

@@ -67,7 +67,7 @@ def test_large_images_are_cut_as_the_runtime_cuts_them() -> None:
     manifest = pytest.importorskip("colora.runtime.manifest")
     plan = make_plan(SMALL, NANO, (720, 1280), tile=256, overlap=32, when_above=384)
     cut = manifest.Tile(256, 32, 384)
-    assert plan.tiles == len(tiles.starts(720, cut)) * len(tiles.starts(1280, cut))
+    assert plan.tiles == len(tiles.cuts(720, cut)) * len(tiles.cuts(1280, cut))
     assert plan.tile == (256, 256)
     one = make_plan(SMALL, NANO, (256, 256))
     assert plan.activation_bytes == one.activation_bytes

@@ -1,6 +1,5 @@
 """Padding and tiles: every size gives its own size back, and tiles meet without a seam."""
 
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -37,17 +36,31 @@ def test_float_images_keep_their_dtype_and_are_clipped() -> None:
     assert (brighter.min(), brighter.max()) == (0, 1)
 
 
-@given(st.integers(1, 500), st.integers(8, 64), st.data())
-def test_weights_cover_every_pixel_and_sum_to_one(length: int, size: int, data: Any) -> None:
+@given(st.integers(1, 500), st.integers(8, 64), st.sampled_from([1, 4, 8]), st.data())
+def test_pieces_cover_a_side_and_their_weights_sum_to_one(
+    length: int, size: int, multiple: int, data: Any
+) -> None:
     tile = Tile(size, data.draw(st.integers(0, (size - 1) // 2)), size)
-    begins = tiles.starts(length, tile)
+    pieces = tiles.cuts(length, tile, multiple)
     total = np.zeros(length)
-    for begin, weights in zip(begins, tiles.feather(length, begins, tile), strict=True):
-        assert weights.min() > 0
-        total[begin : begin + len(weights)] += weights
+    for piece in pieces:
+        assert piece.weights.min() > 0
+        assert len(piece.weights) == len(pieces[0].weights)
+        total[piece.span] += piece.weights
     assert np.allclose(total, 1, atol=1e-6)  # at most a few float32 roundings
-    assert all(b - a <= size - tile.overlap for a, b in pairwise(begins))
-    assert begins[-1] + min(size, length) == length
+    assert [p.begin for p in pieces[1:]] + [length] == [p.done for p in pieces]
+    for piece in pieces[:-1]:
+        assert piece.span.stop - piece.done >= tile.overlap
+    assert pieces[-1].span.stop == length
+
+
+@given(st.integers(65, 5000), st.integers(0, 31))
+def test_tiles_are_as_few_as_possible_and_no_larger_than_needed(length: int, overlap: int) -> None:
+    pieces = tiles.cuts(length, Tile(64, overlap, 64), 16)
+    count, size = len(pieces), len(pieces[0].weights)
+    assert (count - 1) * (64 - overlap) + overlap < length  # one less would not reach
+    assert size % 16 == 0
+    assert count * (size - 16 - overlap) + overlap < length  # the next smaller multiple would not reach
 
 
 def test_a_local_network_shows_no_seams(mini: Any, picture: Any) -> None:
@@ -57,11 +70,10 @@ def test_a_local_network_shows_no_seams(mini: Any, picture: Any) -> None:
     whole = tiles.apply(image, run, SHAPES, Pad("zeros", 8), Tile(32, 6, 96))
     cut = tiles.apply(image, run, SHAPES, Pad("zeros", 8), TILE)
     differs = np.abs(whole.astype(int) - cut).max(axis=2)
-    begins = [tiles.starts(n, TILE) for n in image.shape[:2]]
     near = np.zeros(image.shape[:2], bool)
     for axis, length in enumerate(image.shape[:2]):
-        for begin in begins[axis]:
-            for border in (begin, begin + TILE.size - 1):
+        for piece in tiles.cuts(length, TILE, 8):
+            for border in (piece.begin, piece.span.stop - 1):
                 if 0 < border < length - 1:
                     near[(slice(None),) * axis + (border,)] = True
     assert differs[~near].max() <= 1  # rounding of a blend of two equal values
@@ -79,22 +91,48 @@ def test_tiles_are_of_one_size_and_only_large_images_are_cut() -> None:
     assert seen == [(1, 3, 40, 40)]
     seen.clear()
     tiles.apply(np.zeros((90, 41, 3), np.uint8), run, SHAPES, Pad("zeros", 8), TILE)
-    assert set(seen) == {(1, 3, 32, 32)}
+    assert set(seen) == {(1, 3, 32, 24)}  # 41 px in two tiles with 6 in common
     assert len(seen) == 4 * 2
 
 
-def test_memory_beside_picture_and_result_does_not_grow_with_height() -> None:
+class Owned:
+    """Rows that the caller owns, as a file gives them."""
+
+    def __init__(self, image: Any) -> None:
+        self.image, self.shape, self.dtype = image, image.shape, image.dtype
+
+    def __getitem__(self, rows: slice) -> Any:
+        return self.image[rows].copy()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@given(st.integers(1, 120), st.integers(1, 120), st.integers(0, 2**31))
+def test_bands_written_over_their_own_rows_are_the_same_picture(
+    dtype: Any, height: int, width: int, seed: int
+) -> None:
+    white = 1 if dtype is np.float32 else np.iinfo(dtype).max
+    image = (np.random.default_rng(seed).random((height, width, 3)) * white).astype(dtype)
+    run = lambda t: t[:, :, ::-1] * 0.7 + t.mean(dtype=np.float64).astype(np.float32)  # noqa: E731
+    whole = tiles.apply(image, run, SHAPES, Pad("edge", 8), TILE)
+    bands = list(tiles.bands(Owned(image), run, SHAPES, Pad("edge", 8), TILE))
+    assert np.array_equal(np.concatenate(bands), whole)
+
+
+def test_memory_beside_picture_and_result_is_that_of_a_tile_and_its_borders() -> None:
     import tracemalloc
 
-    def peak(height: int) -> int:
-        image = np.zeros((height, 64, 3), np.uint8)
+    def peak(height: int, width: int) -> int:
+        image = np.zeros((height, width, 3), np.uint8)
         tracemalloc.start()
         tiles.apply(image, identity, SHAPES, Pad("zeros", 8), TILE)
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return most - image.nbytes  # less the result
 
-    assert peak(4000) < peak(400) + 50_000  # a float32 picture of 4000 rows would be 3 million bytes
+    small = peak(400, 64)
+    assert peak(4000, 64) < small + 100_000  # a float32 picture of 4000 rows would be 3 million bytes
+    # above and below, of up to 7 rows each for an overlap of 6: 12 bytes a pixel; a row of tiles would be 32 rows
+    assert peak(400, 4064) < small + 4000 * 12 * 15 + 100_000
 
 
 def test_padding_is_the_official_one() -> None:
