@@ -49,3 +49,15 @@ def make_tiny(folder: Path, seed: int = 0) -> Tiny:
             golden = merged(checkpoint, params)(torch.from_numpy(golden_input())).numpy()
         write_adapter(file, Adapter(file.stem, "colora", checkpoint.sha256, params, golden))
     return files
+
+
+def tiny_bundle(output: str) -> str:
+    """Export the tiny network with both tasks to the folder `output`, and return that."""
+    import tempfile
+
+    from colora.export.pipeline import export
+
+    with tempfile.TemporaryDirectory() as folder:
+        files = make_tiny(Path(folder))
+        export(backbone=str(files.backbone), output=output, adapters=[files.rain, files.noise])
+    return output
