@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 from colora.devices.catalogue import ALIASES
 from colora.devices.errors import ColoraError, missing_extra
+from colora.runtime.manifest import PRECISIONS
 
 if TYPE_CHECKING:
     from colora.export.pipeline import Compiled, Report
@@ -42,6 +43,16 @@ if TYPE_CHECKING:
     default=None,
     help="Passes to run, comma-separated, or `none`; `--explain` lists them.  [default: the target's]",
 )
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    help="Type of weights and activations.  [default: fp32, or the bundle's]",
+)
+@click.option(
+    "--calibrate",
+    type=Path,
+    help="Photographs, or pairs in input/ and target/, to measure precision on.  [default: two shipped photographs]",
+)
 @click.option("--explain", "explained", is_flag=True, help="Print what each pass did, and the graph's cost.")
 @click.option("--dry-run", is_flag=True, help="Check everything and print the plan; write nothing.")
 def command(
@@ -54,6 +65,8 @@ def command(
     replace: bool,
     tolerance: float,
     passes: str | None,
+    precision: str | None,
+    calibrate: Path | None,
     explained: bool,
     dry_run: bool,
 ) -> None:
@@ -81,6 +94,8 @@ def command(
         merged=merged,
         replace=replace,
         passes=_names(passes),
+        precision=precision,
+        calibrate=calibrate,
     )
     _print_plan(console, plan, target)
     if dry_run:
@@ -155,7 +170,10 @@ def _print_report(console: Console, plan: Plan, report: Report) -> None:
         psnr = math.inf if case.psnr_db is None else case.psnr_db
         worst[case.network, case.policy] = (max(error, case.max_abs_error), min(decibel, psnr))
     rows = [(*key, f"{error:.1e}", f"{decibel:.1f}") for key, (error, decibel) in worst.items()]
-    console.print(_table(("against PyTorch", "weights", "max error", "PSNR dB"), rows))
+    if rows:
+        console.print(_table(("against PyTorch", "weights", "max error", "PSNR dB"), rows))
+    if report.losses:
+        _print_losses(console, report)
     if report.switchable:
         console.print(f"{report.switchable} switchable tensors, each seen to follow an edit in place")
     outcomes = report.compiled.outcomes if report.compiled else {}
@@ -163,6 +181,28 @@ def _print_report(console: Console, plan: Plan, report: Report) -> None:
         console.print(f"onnxsim was left out: {outcomes['onnxsim'].refused[0].reason}")
     bundle, task = shlex.quote(str(plan.output)), plan.tasks[0].adapter.task
     console.print(f"next: colora restore photo.jpg --task {task} --bundle {bundle} -o restored.png")
+
+
+def _print_losses(console: Console, report: Report) -> None:
+    from colora.export.precision import LIMITS
+
+    rows = [
+        (
+            loss.network,
+            f"{loss.psnr_db:.1f}",
+            f"{loss.fp32_db:.2f}",
+            f"{loss.change_db:+.3f}",
+            str(loss.pictures),
+        )
+        for loss in report.losses
+    ]
+    first = report.losses[0]
+    limit = LIMITS[first.precision]
+    header = (f"{first.precision} against fp32", "PSNR dB", "fp32 against clean", "change dB", "pictures")
+    console.print(_table(header, rows))
+    console.print(
+        f"computed with {first.evaluator}; refused below {limit.psnr_db:g} dB or {-limit.change_db:g} dB"
+    )
 
 
 def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:

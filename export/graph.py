@@ -15,15 +15,16 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from colora.devices.errors import GraphError
 from colora.runtime.bundle import GRAPH
 from colora.runtime.manifest import ImageConvention
+from colora.runtime.program import Program
 from colora.runtime.weights import Array
 
 if TYPE_CHECKING:
@@ -116,7 +117,8 @@ def check_map(model: onnx.ModelProto, shapes: Shapes) -> None:
 def close(model: onnx.ModelProto, shapes: Shapes, value: Callable[[str], Array], folder: Path) -> Path:
     """Write `graph.onnx` and `graph.data` of an open graph into `folder`; returns the path of `graph.onnx`.
 
-    value: tensor name → its values, float32 of the shape in `shapes`; asked for one at a time, in that order.
+    value: tensor name → its values, of the shape in `shapes` and the type of the graph's input; asked for one at a
+        time, in that order.
     Raises: GraphError for a value of another shape or dtype, and what onnx.checker raises.
     """
     import onnx
@@ -124,12 +126,14 @@ def close(model: onnx.ModelProto, shapes: Shapes, value: Callable[[str], Array],
     closed = onnx.ModelProto()
     closed.CopyFrom(model)
     image = next(i for i in closed.graph.input if i.name == ImageConvention().input)
+    types = {i.name: i.type.tensor_type.elem_type for i in closed.graph.input}
     del closed.graph.input[:]
     closed.graph.input.append(image)
-    for name, offset in write_data(folder / DATA, shapes, value).items():
-        tensor = closed.graph.initializer.add(name=name, dims=shapes[name], data_type=onnx.TensorProto.FLOAT)
+    dtypes = {name: onnx.helper.tensor_dtype_to_np_dtype(types[name]) for name in shapes}
+    for name, offset in write_data(folder / DATA, shapes, value, dtypes).items():
+        tensor = closed.graph.initializer.add(name=name, dims=shapes[name], data_type=types[name])
         tensor.data_location = onnx.TensorProto.EXTERNAL
-        size = 4 * math.prod(shapes[name])
+        size = dtypes[name].itemsize * math.prod(shapes[name])
         for key, entry in (("location", DATA), ("offset", str(offset)), ("length", str(size))):
             tensor.external_data.add(key=key, value=entry)
     (folder / GRAPH).write_bytes(closed.SerializeToString(deterministic=True))
@@ -137,17 +141,37 @@ def close(model: onnx.ModelProto, shapes: Shapes, value: Callable[[str], Array],
     return folder / GRAPH
 
 
-def write_data(path: Path, shapes: Shapes, value: Callable[[str], Array]) -> dict[str, int]:
+def reopen(path: Path, program: Program) -> onnx.ModelProto:
+    """The open graph of a `graph.onnx` that `close` wrote: the tensors of `program` are inputs again, their values
+    forgotten."""
+    import onnx
+
+    model = onnx.load(str(path), load_external_data=False)
+    kept = [tensor for tensor in model.graph.initializer if tensor.name not in program]
+    for tensor in model.graph.initializer:
+        if tensor.name in program:
+            value = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            model.graph.input.append(value)
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    return model
+
+
+def write_data(
+    path: Path, shapes: Shapes, value: Callable[[str], Array], dtypes: Mapping[str, np.dtype[Any]]
+) -> dict[str, int]:
     """Write the values of all tensors, aligned, little-endian; returns where each begins, in bytes."""
     offsets = {}
     with path.open("wb") as data:
         for name, shape in shapes.items():
             array = value(name)
-            if array.shape != shape or array.dtype != np.float32:
-                raise GraphError(f"{name} is {array.dtype} {array.shape}; in the graph it is float32 {shape}")
+            if array.shape != shape or array.dtype != dtypes[name]:
+                raise GraphError(
+                    f"{name} is {array.dtype} {array.shape}; in the graph it is {dtypes[name]} {shape}"
+                )
             data.write(bytes(-data.tell() % ALIGNMENT))
             offsets[name] = data.tell()
-            data.write(array.astype("<f4", copy=False).tobytes())
+            data.write(array.astype(dtypes[name].newbyteorder("<"), copy=False).tobytes())
     return offsets
 
 

@@ -11,17 +11,21 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from colora.devices.errors import ParityError
 from colora.runtime.backend_ort import OrtBackend
 from colora.runtime.manifest import ImageConvention, Manifest
-from colora.runtime.program import run_steps
+from colora.runtime.program import Program, run_steps
 from colora.runtime.quality import psnr
 from colora.runtime.tiles import padded
 from colora.runtime.weights import Array
 from torch import from_numpy, nn, no_grad
 from torch.func import functional_call
+
+if TYPE_CHECKING:
+    from colora.export.precision import Loss
 
 TOLERANCE = 1e-4
 """largest difference allowed, in units of the image range [0, 1]: a fortieth of an 8-bit grey level"""
@@ -90,8 +94,7 @@ def measure(
     cases: list[Case] = []
     for network in networks:
         expected = [run_module(module, network.weights, tensor) for tensor in inputs]
-        program = manifest.program.items()
-        tensors = {name: run_steps(name, steps, network.weights.__getitem__) for name, steps in program}
+        tensors = graph_tensors(manifest.program, network.weights)
         if manifest.kind == "shared":
             if refit is None:
                 refit = OrtBackend(graph, ImageConvention(), tensors, True, 0)
@@ -114,9 +117,15 @@ def check(parity: Parity) -> None:
         )
 
 
-def parity_json(parity: Parity) -> str:
-    """The text of `parity.json`: the fields of these classes."""
-    return json.dumps(dataclasses.asdict(parity), indent=1) + "\n"
+def parity_json(parity: Parity, losses: Iterable[Loss] = ()) -> str:
+    """The text of `parity.json`: the fields of these classes, and under `precision` what a lower precision costs."""
+    found = [dataclasses.asdict(loss) | {"change_db": loss.change_db} for loss in losses]
+    return json.dumps(dataclasses.asdict(parity) | {"precision": found}, indent=1) + "\n"
+
+
+def graph_tensors(program: Program, weights: Mapping[str, Array]) -> dict[str, Array]:
+    """Graph tensors that a weight program makes of source parameters."""
+    return {name: run_steps(name, steps, weights.__getitem__) for name, steps in program.items()}
 
 
 def natural_image(height: int, width: int, rng: np.random.Generator) -> Array:

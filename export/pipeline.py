@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,24 +12,28 @@ from typing import TYPE_CHECKING
 import numpy as np
 from colora.devices.errors import ParityError
 from colora.export import parity as compare
+from colora.export import precision as lower
 from colora.export import probe as prove
+from colora.export.calibration import pictures_of
 from colora.export.cost import Cost, cost
 from colora.export.draft import Draft, Outcome
 from colora.export.graph import Shapes as TensorShapes
-from colora.export.graph import bare, check_map, close, trace
+from colora.export.graph import bare, check_map, close, reopen, trace
 from colora.export.passes import find_passes, run_passes
 from colora.export.plan import OUTPUT, Plan, PlannedTask, make_plan
+from colora.export.precision_fp16 import type_float16
 from colora.export.twin import make_twin
 from colora.runtime.adapter import Adapter
 from colora.runtime.atomic import write_text
 from colora.runtime.bundle import GOLDEN, GRAPH, TASKS, WEIGHTS, Bundle, add_task, write_bundle, write_golden
 from colora.runtime.golden import golden_input
 from colora.runtime.manifest import ImageConvention, Manifest, Shapes
-from colora.runtime.program import Program, run_steps
+from colora.runtime.program import Program
 from colora.runtime.session import GOLDEN_TOLERANCE
 from colora.runtime.weights import Array, write_tensors
 from colora.train.backbones import DEFAULT_BACKBONE
 from colora.train.checkpoint import arrays
+from colora.train.photos import Pair
 from torch import nn
 
 if TYPE_CHECKING:
@@ -70,6 +74,8 @@ class Report:
     """of the graph; 0 where tasks were only added"""
     compiled: Compiled | None
     """the graph and what passes did to it; None where tasks were only added"""
+    losses: tuple[lower.Loss, ...] = ()
+    """what the precision costs; nothing in fp32"""
 
 
 def export(
@@ -82,6 +88,8 @@ def export(
     merged: bool = False,
     replace: bool = False,
     passes: Iterable[str] | None = None,
+    precision: str | None = None,
+    calibrate: str | Path | None = None,
     tolerance: float = compare.TOLERANCE,
     progress: Callable[[str], None] = lambda stage: None,
 ) -> Report:
@@ -89,10 +97,20 @@ def export(
 
     tolerance: largest difference of ONNX Runtime from PyTorch, in units of the image range [0, 1].
     progress: called with the name of each stage as it begins.
-    Raises: UnknownName, CheckpointError, BundleError, GraphError, ParityError; what was in `output` is then unchanged.
+    Raises: UnknownName, CheckpointError, BundleError, GraphError, ParityError, and ImageError for pictures to calibrate
+        on that can't be used; what was in `output` is then unchanged.
     """
     plan = make_plan(
-        tasks, backbone, target, output, adapters=adapters, merged=merged, replace=replace, passes=passes
+        tasks,
+        backbone,
+        target,
+        output,
+        adapters=adapters,
+        merged=merged,
+        replace=replace,
+        passes=passes,
+        precision=precision,
+        calibrate=calibrate,
     )
     return run_plan(plan, tolerance, progress)
 
@@ -102,22 +120,36 @@ def run_plan(
 ) -> Report:
     """Carry out a plan. See `export`."""
     weights = arrays(plan.checkpoint.module)
+    pictures = {} if plan.precision == "fp32" else pictures_of(plan)
     progress("golden outputs of the adapters")
     for task in plan.tasks:
         check_golden(task, plan.checkpoint.module, weights)
     if plan.extends:
-        return _extend(plan, plan.extends, weights, tolerance, progress)
+        return _extend(plan, plan.extends, weights, pictures, tolerance, progress)
 
     progress("graph")
     compiled = compile_graph(plan)
-    manifest = describe(plan, compiled.program)
+    graph, program = compiled.graph, compiled.program
+    if plan.precision == "fp16":
+        graph, program = type_float16(graph, program)
+    manifest = describe(plan, program)
     source = merged_weights(weights, plan.tasks[0].adapter) if plan.merged else weights
-    tensors = {name: run_steps(name, steps, source.__getitem__) for name, steps in compiled.program.items()}
+    tensors = compare.graph_tensors(program, source)
     parity: list[compare.Parity] = []
+    losses: list[lower.Loss] = []
 
     def fill(folder: Path) -> Manifest:
+        if plan.precision != "fp32":
+            progress("parity")
+            plain = compare.graph_tensors(compiled.program, source)
+            close(compiled.graph, compiled.shapes, plain.__getitem__, folder)
+            fp32 = replace(manifest, program={} if plan.merged else compiled.program)
+            parity.append(_parity(plan, weights, folder / GRAPH, fp32, tolerance))
+            progress(plan.precision)
+            networks = _networks(plan, weights)
+            losses.extend(lower.fp16_losses(plan.checkpoint.module, networks, graph, program, pictures))
         progress("files")
-        close(compiled.graph, compiled.shapes, tensors.__getitem__, folder)
+        close(graph, compiled.shapes, tensors.__getitem__, folder)
         write_golden(folder / GOLDEN, compare.run_module(plan.checkpoint.module, source, golden_input()))
         if not plan.merged:
             write_tensors(folder / WEIGHTS, weights, {})
@@ -126,16 +158,23 @@ def run_plan(
                 shutil.copyfile(task.file, folder / TASKS / f"{task.adapter.task}.safetensors")
             progress(f"probe of {len(tensors)} switchable tensors")
             prove.check(prove.probe(folder / GRAPH, tensors, side=2 * manifest.shapes.multiple_of))
-        progress("parity")
-        parity.append(_parity(plan, weights, folder / GRAPH, manifest, tolerance))
-        write_text(folder / PARITY, compare.parity_json(parity[0]))
+        if not parity:
+            progress("parity")
+            parity.append(_parity(plan, weights, folder / GRAPH, manifest, tolerance))
+        write_text(folder / PARITY, compare.parity_json(parity[0], losses))
         return manifest
 
     write_bundle(plan.output, fill)
     written = [file for file in plan.output.rglob("*") if file.is_file()]
     probed = 0 if plan.merged else len(tensors)
     return Report(
-        plan.output, _sizes(plan.output, written), parity[0], probed, compiled.after.nodes, compiled
+        plan.output,
+        _sizes(plan.output, written),
+        parity[0],
+        probed,
+        compiled.after.nodes,
+        compiled,
+        tuple(losses),
     )
 
 
@@ -154,15 +193,22 @@ def _extend(
     plan: Plan,
     bundle: Bundle,
     weights: Mapping[str, Array],
+    pictures: Mapping[str, list[Pair]],
     tolerance: float,
     progress: Callable[[str], None],
 ) -> Report:
     """Add the plan's tasks to a shared bundle of the same backbone; nothing else in it is touched."""
     progress("parity")
-    parity = _parity(plan, weights, bundle.path / GRAPH, bundle.manifest, tolerance)
+    parity, losses = compare.Parity(tolerance, ()), []
+    if plan.precision == "fp32":
+        parity = _parity(plan, weights, bundle.path / GRAPH, bundle.manifest, tolerance)
+    else:
+        program = bundle.manifest.program
+        graph, networks = reopen(bundle.path / GRAPH, program), _networks(plan, weights)
+        losses = lower.fp16_losses(plan.checkpoint.module, networks, graph, program, pictures)
     progress("files")
     written = [add_task(bundle.path, task.file) for task in plan.tasks]
-    return Report(plan.output, _sizes(plan.output, written), parity, 0, 0, None)
+    return Report(plan.output, _sizes(plan.output, written), parity, 0, 0, None, tuple(losses))
 
 
 def describe(plan: Plan, program: Program) -> Manifest:
@@ -175,7 +221,7 @@ def describe(plan: Plan, program: Program) -> Manifest:
         backbone=backbone.name,
         backbone_sha256=plan.checkpoint.sha256,
         target=plan.device.name,
-        precision="fp32",
+        precision=plan.precision,
         image=ImageConvention(),
         shapes=Shapes(
             min=(multiple, multiple),
@@ -213,18 +259,19 @@ def check_golden(task: PlannedTask, module: nn.Module, weights: Mapping[str, Arr
         )
 
 
+def _networks(plan: Plan, weights: Mapping[str, Array]) -> Iterator[compare.Network]:
+    """What the plan adds: a new shared bundle's backbone, and each task."""
+    if not plan.merged and not plan.extends:
+        yield compare.Network(compare.BACKBONE, weights)
+    for task in plan.tasks:
+        yield compare.Network(task.adapter.task, merged_weights(weights, task.adapter))
+
+
 def _parity(
     plan: Plan, weights: Mapping[str, Array], graph: Path, manifest: Manifest, tolerance: float
 ) -> compare.Parity:
-    """Parity of what the plan adds: a new shared bundle's backbone, and each task. Raises: ParityError."""
-
-    def networks() -> Iterator[compare.Network]:
-        if not plan.merged and not plan.extends:
-            yield compare.Network(compare.BACKBONE, weights)
-        for task in plan.tasks:
-            yield compare.Network(task.adapter.task, merged_weights(weights, task.adapter))
-
-    parity = compare.measure(plan.checkpoint.module, networks(), graph, manifest, tolerance)
+    """Parity of `_networks`. Raises: ParityError."""
+    parity = compare.measure(plan.checkpoint.module, _networks(plan, weights), graph, manifest, tolerance)
     compare.check(parity)
     return parity
 

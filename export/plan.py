@@ -12,9 +12,11 @@ from colora.devices.device import Device
 from colora.devices.errors import BundleError, CheckpointError, unknown
 from colora.export.graph import ALIGNMENT, DATA, shapes_of
 from colora.export.passes import KEEP_WEIGHTS, find_passes, target_passes
+from colora.export.precision import NOT_IN
 from colora.export.twin import make_twin
 from colora.runtime.adapter import Adapter, read_adapter
 from colora.runtime.bundle import GOLDEN, GRAPH, MANIFEST, TASKS, WEIGHTS, Bundle, open_bundle
+from colora.runtime.manifest import PRECISIONS
 from colora.train.backbones import BACKBONES, DEFAULT_BACKBONE, require_rgb
 from colora.train.checkpoint import Checkpoint, load_backbone, zoo
 
@@ -43,6 +45,10 @@ class Plan:
     """the bundle in `output` to which the tasks are added; None: a new one is made"""
     passes: tuple[str, ...]
     """of export/passes.py, in their order; of no effect where tasks are only added"""
+    precision: str = "fp32"
+    """of PRECISIONS (runtime/manifest.py)"""
+    calibrate: Path | None = None
+    """pictures to measure precision on (export/calibration.py); None: those that are shipped"""
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,8 @@ def make_plan(
     merged: bool = False,
     replace: bool = False,
     passes: Iterable[str] | None = None,
+    precision: str | None = None,
+    calibrate: str | Path | None = None,
 ) -> Plan:
     """Resolve every name and check that the parts fit. Reads files, writes nothing.
 
@@ -74,11 +82,16 @@ def make_plan(
     replace: make a new bundle even if `output` holds one; without it, tasks are added to a shared bundle of the
         same backbone and target, and any other is refused.
     passes: names in PASSES, in any order, instead of those of the target.
+    precision: of PRECISIONS (runtime/manifest.py); None is fp32, or what the bundle has to which tasks are added.
+    calibrate: photographs or pairs to measure precision on, see `task_pictures`; None: the photographs shipped.
     Raises: UnknownName with the nearest names, CheckpointError, BundleError.
     """
     device = find_device(target)
+    if precision is not None and precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
     wanted = target_passes(device) if passes is None else passes
-    chosen = tuple(p.name for p in find_passes(wanted))
+    left_out = NOT_IN.get(precision or "", frozenset()) if passes is None else frozenset()
+    chosen = tuple(p.name for p in find_passes(wanted) if p.name not in left_out)
     given = {task.adapter.task: task for task in map(_read, adapters)}
     shipped = {name: file for name, file in zoo().items() if name not in BACKBONES}
     names = dict.fromkeys([*tasks, *given])
@@ -99,8 +112,10 @@ def make_plan(
     for task in planned:
         _check_fit(task, checkpoint)
     output = Path(output)
-    extends = None if replace else _extended(output, checkpoint, device, merged)
-    return Plan(checkpoint, planned, device, output, merged, extends, chosen)
+    extends = None if replace else _extended(output, checkpoint, device, merged, precision)
+    precision = extends.manifest.precision if extends else precision or "fp32"
+    source = None if calibrate is None else Path(calibrate)
+    return Plan(checkpoint, planned, device, output, merged, extends, chosen, precision, source)
 
 
 def planned_files(plan: Plan) -> list[PlannedFile]:
@@ -109,7 +124,7 @@ def planned_files(plan: Plan) -> list[PlannedFile]:
     if plan.extends:
         return sorted(tasks, key=lambda file: file.name)
     data: int | None = None  # a pass may merge weights, or cut them in parts
-    if {*plan.passes} <= KEEP_WEIGHTS:
+    if {*plan.passes} <= KEEP_WEIGHTS and plan.precision == "fp32":
         data = 0
         for shape in shapes_of(make_twin(plan.checkpoint.module)).values():
             data += -data % ALIGNMENT + 4 * math.prod(shape)
@@ -139,7 +154,9 @@ def _check_fit(task: PlannedTask, checkpoint: Checkpoint) -> None:
             )
 
 
-def _extended(output: Path, checkpoint: Checkpoint, device: Device, merged: bool) -> Bundle | None:
+def _extended(
+    output: Path, checkpoint: Checkpoint, device: Device, merged: bool, precision: str | None
+) -> Bundle | None:
     """The bundle to add tasks to; None where `output` is free."""
     if not (output / MANIFEST).exists():
         if output.exists() and not (output.is_dir() and not any(output.iterdir())):
@@ -157,6 +174,8 @@ def _extended(output: Path, checkpoint: Checkpoint, device: Device, merged: bool
         )
     elif found.target != device.name:
         reason = f"a bundle for {found.target}, not for {device.name}"
+    elif precision not in (None, found.precision):
+        reason = f"a bundle in {found.precision}, not in {precision}"
     if reason:
         raise BundleError(f"{output} holds {reason}: choose another -o, or pass --replace to make it anew")
     return bundle

@@ -50,8 +50,8 @@ def probe(graph: Path, values: Mapping[str, Array], side: int = 64, seed: int = 
     Raises: GraphError if the network overflows on random weights.
     """
     rng = np.random.default_rng(seed)
-    old = {name: _random(value.shape, rng) for name, value in values.items()}
-    new = {name: _random(value.shape, rng) for name, value in values.items()}
+    old = {name: _random(value.shape, rng).astype(value.dtype) for name, value in values.items()}
+    new = {name: _random(value.shape, rng).astype(value.dtype) for name, value in values.items()}
     image = np.ascontiguousarray(golden_input()[:, :, :side, :side])
     edited = OrtBackend(graph, ImageConvention(), values, True, 1)
 
@@ -93,7 +93,8 @@ def _fresh(graph: Path, values: Mapping[str, Array]) -> OrtBackend:
     with TemporaryDirectory() as folder:
         copied = Path(shutil.copy(graph, folder))
         shapes = {name: value.shape for name, value in values.items()}
-        write_data(copied.with_name(DATA), shapes, values.__getitem__)
+        dtypes = {name: value.dtype for name, value in values.items()}
+        write_data(copied.with_name(DATA), shapes, values.__getitem__, dtypes)
         return OrtBackend(copied, ImageConvention(), {}, True, 1)
 
 
