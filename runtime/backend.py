@@ -57,6 +57,10 @@ class Backend(Protocol):
         """
         ...
 
+    def trim(self) -> None:
+        """Give the memory of activations back to the system; the next run takes it anew. Raises: BackendFailed."""
+        ...
+
     def close(self) -> None:
         """Free the graph and its memory. Harmless when repeated."""
         ...

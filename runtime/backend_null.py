@@ -38,6 +38,9 @@ class NullBackend:
             self.weights[name] = tensor.copy()
             self.changed.append(name)
 
+    def trim(self) -> None:
+        pass
+
     def close(self) -> None:
         self.weights.clear()
 

@@ -213,6 +213,15 @@ class Session:
         with self._lock:
             return self._switcher.verify()
 
+    def trim(self) -> None:
+        """Give the memory of activations back to the system, for a time without pictures.
+
+        The next one takes it anew, which costs it some percent of its time. Weights and adapters stay.
+        Raises: BackendError, BackendFailed.
+        """
+        with self._lock:
+            self._switcher.trim()
+
     def describe(self) -> SessionFacts:
         """Facts for reports. Raises: BackendError when closed."""
         manifest = self.bundle.manifest

@@ -169,6 +169,13 @@ class Switcher:
                     self.adapters.get(task)
         return self.adapters.refused
 
+    def trim(self) -> None:
+        """Give the memory of activations back. Raises: BackendError, BackendFailed."""
+        self._be_ready()
+        graph = self._graph or self.hot.last()
+        if graph is not None:  # all graphs take theirs from one place
+            graph.trim()
+
     def discard(self) -> None:
         """Free all graphs, because one has failed; the next call opens them anew. Adapters stay."""
         self._ready = False
@@ -219,6 +226,7 @@ class Switcher:
         opened = self._graph or self.hot.last()
         self._facts = opened.describe() if opened else None
         self._ready = True
+        self.trim()  # of the golden check
 
     def _mixture(self, task: str | Mapping[str, float], strength: float) -> Mixture:
         """Adapters and strengths of what the caller asked for; parts of strength 0 are left out."""
