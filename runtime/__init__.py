@@ -13,6 +13,7 @@ from colora.devices.errors import (
     UnknownName,
 )
 from colora.runtime.bundle import add_task, open_bundle
+from colora.runtime.choice import Choice
 from colora.runtime.default import restore
 from colora.runtime.metrics import Metrics, Timings, prometheus_text
 from colora.runtime.service import Service
@@ -23,6 +24,7 @@ __all__ = [
     "BackendFailed",
     "BundleError",
     "CheckpointError",
+    "Choice",
     "ColoraError",
     "FrameDropped",
     "ImageError",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from colora.devices.errors import ImageError, missing_extra
 from colora.runtime.atomic import atomic_file
+from colora.runtime.features import SIDE, starts
 from colora.runtime.image import MAX_PIXELS, as_image
 from colora.runtime.manifest import Tile
 from colora.runtime.session import Session
@@ -164,6 +165,20 @@ def restore_bands(
                 )
         except OSError as e:
             raise ImageError(f"{target} was not written: {e}") from e
+
+
+def spread_rows(source: Path) -> Array:
+    """H×W×3: the rows of a TIFF file that `choice.choose` would look at, which chooses the same from them alone.
+
+    Memory: these rows, at most a few hundred. Raises: ImageError, MissingExtra, as `restore_bands`.
+    """
+    try:
+        import tifffile
+    except ImportError as e:
+        raise missing_extra("tifffile", "tiff", "reading in row bands") from e
+    with tifffile.TiffFile(source) as file:
+        rows = TiffRows(file)
+        return np.concatenate([rows[y : y + SIDE] for y in starts(rows.shape[0])])
 
 
 def _strips(pieces: Iterator[Array]) -> Iterator[Array]:

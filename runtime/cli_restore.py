@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 
 import click
@@ -13,6 +14,8 @@ from colora.devices.errors import ImageError, VideoError, missing_extra
 from colora.runtime.bands import restore_bands, why_whole
 from colora.runtime.bundle import MANIFEST
 from colora.runtime.camera import camera_frames, record, stopped_by_signals
+from colora.runtime.choice import AUTO, NOTHING
+from colora.runtime.choice_file import FRAMES, choose_file, leave_alone
 from colora.runtime.default import find_bundle
 from colora.runtime.image import SUFFIXES, WHITE, read_image, write_image
 from colora.runtime.session import Session, load
@@ -26,7 +29,9 @@ GAP = 8
 
 @click.command("restore")
 @click.argument("sources", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--task", required=True, help="What to remove; `colora inspect BUNDLE` lists the tasks.")
+@click.option(
+    "--task", required=True, help="What to remove, or auto; `colora inspect BUNDLE` lists the tasks."
+)
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="File, or folder for several."
 )
@@ -63,6 +68,8 @@ def command(
 
     What can't be restored is reported and the others are still done; the exit code is then 1. A video that
     was cut short goes on where it was when the same command is repeated. A camera is recorded to a video.
+    With --task auto each picture's task is chosen from the picture, a video's from its first frames, and told
+    with the confidence in it; what needs nothing is copied.
     """
     if (camera is None) == (not sources):
         raise click.UsageError("name pictures or videos, or a --camera, not both")
@@ -126,7 +133,6 @@ def restore_files(
     Only what is wrong with one of them (ImageError, VideoError) is passed over; a task or backend that
     fails raises.
     """
-    restored = partial(_restored, session, task, strength, compare)
     failed: list[tuple[Path, str]] = []
     pairs = list(pairs)
     sizes = [_frames(source) for source, _ in pairs]
@@ -141,11 +147,19 @@ def restore_files(
 
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                if _is_video(source):
-                    recipe = _recipe(session, task, strength, compare)
+                chosen = task
+                if task == AUTO:
+                    choice = choose_file(session, source)
+                    click.echo(f"{source.name}: {choice}")
+                    chosen = choice.task
+                if chosen == NOTHING and not compare and leave_alone(source, target):
+                    pass
+                elif _is_video(source):
+                    restored = partial(_restored, session, chosen, strength, compare)
+                    recipe = _recipe(session, chosen, strength, compare)
                     restore_video(restored, source, target, recipe, advance=count)
                 else:
-                    restore_picture(session, source, target, task, strength, compare)
+                    restore_picture(session, source, target, chosen, strength, compare)
             except (ImageError, VideoError) as e:
                 failed.append((source, str(e)))
             except OSError as e:
@@ -183,11 +197,17 @@ def record_camera(
     compare: bool,
 ) -> None:
     """Restore a camera's frames into a video until `frames` are written, SIGINT or SIGTERM."""
-    restored = partial(_restored, session, task, strength, compare)
     with stopped_by_signals() as stop, _progress(frames) as advance:
+        images: Iterator[Array] = camera_frames(camera, wait=stop.wait)
+        if task == AUTO:
+            first = list(islice(images, FRAMES))
+            choice = session.choose(*first)
+            click.echo(f"camera: {choice}")
+            images, task = chain(first, images), choice.task
+        restored = partial(_restored, session, task, strength, compare)
         recording = record(
             restored,
-            camera_frames(camera, wait=stop.wait),
+            images,
             output,
             frames,
             stop=stop,

@@ -8,7 +8,7 @@ class Timings:
     """The last call of a session, wall-clock."""
 
     prepare_ms: float
-    """Reading and checking the picture, and waiting for other threads."""
+    """Reading and checking the picture, choosing its task if asked to, and waiting for other threads."""
     switch_ms: float
     """Changing weights; the first use of a task includes its golden check."""
     run_ms: float

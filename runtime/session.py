@@ -13,6 +13,7 @@ from colora.devices.errors import BackendError, ImageError, unknown
 from colora.runtime import tiles
 from colora.runtime.backend import BackendFacts, backend_class
 from colora.runtime.bundle import Bundle, open_bundle
+from colora.runtime.choice import AUTO, LEAST_CONFIDENCE, NOTHING, Choice, choose
 from colora.runtime.hot import recipe_of
 from colora.runtime.image import as_image
 from colora.runtime.metrics import Metrics, Timings
@@ -111,6 +112,8 @@ class Session:
         self.bundle = bundle
         self.timings: Timings | None = None
         """Of the last call that succeeded."""
+        self.choice: Choice | None = None
+        """Of the last call that succeeded with task="auto"."""
         self._switcher, self._reopen_limit = switcher, reopen_limit
         self._metrics = Metrics()
         self._lock = RLock()
@@ -127,7 +130,8 @@ class Session:
         `as_image`.
         task: a name, or a mixture `{name: strength}`. Empty: the backbone alone, or the one merged task. A
         file copied
-            into `tasks/` is used from the next call (runtime/resident.py).
+            into `tasks/` is used from the next call (runtime/resident.py). `auto`: as `choose` says, kept in
+            `choice`; where that is `nothing`, and for `nothing` itself, a copy of the picture.
         strength: multiplies every change; 0 is the backbone, 1 what was trained.
         Raises: ImageError; UnknownName with the nearest names; BundleError or CheckpointError for a
         damaged task;
@@ -139,6 +143,17 @@ class Session:
             with self._lock:
                 self._metrics = replace(self._metrics, failures=self._metrics.failures + 1)
             raise
+
+    def choose(self, *images: Any, least: float = LEAST_CONFIDENCE) -> Choice:
+        """Which task pictures of one scene need, or `nothing`: see runtime/choice.py.
+
+        images: as for `restore`; one, or frames of one video, whose probabilities are averaged.
+        least: probability from which a task is taken. Raises: ImageError.
+        """
+        if not images:
+            raise ImageError("choose was given no picture; expected at least one")
+        known = {*self.tasks, self.bundle.manifest.task}
+        return choose([as_image(image) for image in images], known, least)
 
     def restore_batch(
         self, images: Sequence[Any], tasks: Sequence[str | Mapping[str, float]], strength: float = 1.0
@@ -160,11 +175,15 @@ class Session:
                 pictures.append(as_image(image))
             except ImageError as e:
                 raise ImageError(f"picture {i} of the batch: {e}") from e
+        tasks = [
+            self.choose(picture).task if task == AUTO else task
+            for task, picture in zip(tasks, pictures, strict=True)
+        ]
         groups: dict[Recipe, list[int]] = {}
         for i, task in enumerate(tasks):
             asked = recipe(task_strengths(task or self.bundle.manifest.task, strength))
             groups.setdefault(asked, []).append(i)
-        for name in {name for mixture in groups for name, _ in mixture} - {*self.tasks}:
+        for name in {name for mixture in groups for name, _ in mixture} - {*self.tasks, NOTHING}:
             raise unknown("task", name, self.tasks)
         with self._lock:
             at_hand = self._switcher.at_hand()
@@ -189,11 +208,14 @@ class Session:
         """The network turned to a task, for those who cut pictures themselves (runtime/bands.py).
 
         It takes and gives 1×3×h×w float32 of the manifest's shapes; results are not clipped. Each call turns
-        the session to the task, so that calls of other threads may come between two of them.
+        the session to the task, so that calls of other threads may come between two of them. Task `nothing`
+        gives back what it takes; `auto` has to be chosen before.
         Raises: nothing; what it gives raises as `restore`.
         """
 
         def run(tensor: Array) -> Array:
+            if task == NOTHING:
+                return tensor
             with self._lock:
                 return watched(
                     lambda: self._switcher.switch(task, strength)(tensor),
@@ -269,11 +291,15 @@ class Session:
         begin = time.perf_counter()
         picture = as_image(image)
         manifest = self.bundle.manifest
+        choice = self.choose(picture) if task == AUTO else None
+        asked = choice.task if choice else task
         with self._lock:
             prepared = time.perf_counter()
 
             def attempt() -> tuple[Array, float]:
-                network = self._switcher.switch(task, strength)
+                if asked == NOTHING:
+                    return picture.copy(), time.perf_counter()
+                network = self._switcher.switch(asked, strength)
                 switched = time.perf_counter()
                 return tiles.apply(picture, network, manifest.shapes, manifest.pad, manifest.tile), switched
 
@@ -285,6 +311,7 @@ class Session:
                 run_ms=(done - switched) * 1e3,
             )
             self._metrics = self._metrics.after(self.timings)
+            self.choice = choice or self.choice
         return result
 
     def __enter__(self) -> "Session":

@@ -105,8 +105,13 @@ def jpeg(image: Image, rng: Generator) -> tuple[Image, str]:
     sampling = rng.choice(
         [cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444], p=[0.7, 0.3]
     )
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, int(sampling)]
+    return compress(image, quality, int(sampling)), f"jpeg(q={quality})"
+
+
+def compress(image: Image, quality: int, sampling: int = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420) -> Image:
+    """Through a JPEG file and back; quality 1-100, sampling: one of cv2.IMWRITE_JPEG_SAMPLING_FACTOR_*."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
     pixels = np.rint(image * np.float32(255)).astype(np.uint8)
     _, code = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)
     decoded = cv2.cvtColor(np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR)), cv2.COLOR_BGR2RGB)
-    return decoded.astype(np.float32) / np.float32(255), f"jpeg(q={quality})"
+    return decoded.astype(np.float32) / np.float32(255)
