@@ -13,7 +13,7 @@ pytestmark = pytest.mark.benchmark(group="one picture, 256×256")
 
 @pytest.mark.parametrize("policy", ["refit", "merged"])
 def test_session(benchmark: BenchmarkFixture, subject: Subject, image: Array, policy: str) -> None:
-    with load(subject.bundle, policy=policy) as session:
+    with load(subject.bundle, "ort", policy) as session:
         benchmark(session.restore, image, subject.members[0].task)
 
 

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.benchmark(group="another task and its first picture, 25
 
 def test_adapter_refit(benchmark: BenchmarkFixture, subject: Subject, image: Array) -> None:
     turns = subject.by_turns()
-    with load(subject.bundle, policy="refit") as session:
+    with load(subject.bundle, "ort", "refit") as session:
         benchmark(lambda: session.restore(image, next(turns).task))
         if session.timings:  # of the last round: what the picture itself does not take
             benchmark.extra_info["switch_ms"] = session.timings.switch_ms

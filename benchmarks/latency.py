@@ -37,9 +37,9 @@ def latency(bundle: str, tasks: str, models: str, size: str, threads: str, round
     image = picture(int(size))
     tensor = tensor_of(image)
     with ExitStack() as stack:
-        merged = stack.enter_context(load(bundle, policy="merged", threads=n))
-        adapted = stack.enter_context(load(bundle, policy="refit", threads=n))
-        switched = stack.enter_context(load(bundle, policy="refit", threads=n))
+        merged = stack.enter_context(load(bundle, "ort", "merged", threads=n))
+        adapted = stack.enter_context(load(bundle, "ort", "refit", threads=n))
+        switched = stack.enter_context(load(bundle, "ort", "refit", threads=n))
         next_task, next_file = cycle(names[:2]), cycle(files[:2])
         calls: dict[str, Callable[[], object]] = {
             MERGED: lambda: merged.restore(image, names[0]),

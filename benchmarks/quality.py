@@ -127,7 +127,7 @@ def quality(
             f"no task is known for the set {strange[0]!r}: give it with --task {strange[0]}=TASK"
         )
     scores = []
-    with load(bundle, threads=threads) as session, bar() as progress:
+    with load(bundle, "ort", threads=threads) as session, bar() as progress:
         for name, pairs in sets.items():
             task = tasks[name]
             methods = [

@@ -82,7 +82,7 @@ def shared(bundle: str, tasks: str, size: str, threads: str) -> dict[str, int]:
     from colora.runtime.session import load
 
     image = picture(int(size))
-    with load(bundle, policy="refit", threads=int(threads)) as session:
+    with load(bundle, "ort", "refit", threads=int(threads)) as session:
         for task in tasks.split(","):
             session.restore(image, task)
         return asdict(memory_now())

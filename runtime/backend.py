@@ -71,18 +71,30 @@ class Backend(Protocol):
 
 
 BACKENDS = {
-    "ort": "colora.runtime.backend_ort:OrtBackend",
-    "null": "colora.runtime.backend_null:NullBackend",
+    "ort": BackendEntry("colora.runtime.backend_ort:OrtBackend", "onnxruntime"),
+    "openvino": BackendEntry("colora.runtime.backend_openvino:OpenvinoBackend", "openvino"),
+    "openvino-bf16": BackendEntry("colora.runtime.backend_openvino:OpenvinoBf16Backend", "openvino", "bf16"),
+    "null": BackendEntry("colora.runtime.backend_null:NullBackend"),
 }
-"""Name → module:class. `auto` is the first."""
+"""Name → what is known before it is imported. For `auto` see runtime/fastest.py."""
+
+
+@dataclass(frozen=True)
+class BackendEntry:
+    """A line of BACKENDS."""
+
+    where: str
+    """module:class"""
+    package: str = ""
+    """What it imports when it is opened."""
+    precision: str = ""
+    """What it computes in where that is not the graph's own: a key of GOLDEN_TOLERANCE."""
 
 
 def backend_class(name: str) -> type[Backend]:
-    """Class of a backend; `auto` takes the first of BACKENDS. Raises: UnknownName with the nearest names."""
-    if name == "auto":
-        name = next(iter(BACKENDS))
+    """Class of a backend. Raises: UnknownName with the nearest names."""
     if name not in BACKENDS:
         raise unknown("backend", name, [*BACKENDS, "auto"])
-    module, _, attribute = BACKENDS[name].partition(":")
+    module, _, attribute = BACKENDS[name].where.partition(":")
     found: type[Backend] = getattr(importlib.import_module(module), attribute)
     return found

@@ -11,9 +11,10 @@ from typing import Any
 
 from colora.devices.errors import BackendError, ImageError, unknown
 from colora.runtime import tiles
-from colora.runtime.backend import BackendFacts, backend_class
+from colora.runtime.backend import BACKENDS, BackendFacts, backend_class
 from colora.runtime.bundle import Bundle, open_bundle
 from colora.runtime.choice import AUTO, LEAST_CONFIDENCE, NOTHING, Choice, choose
+from colora.runtime.fastest import Fastest, fastest
 from colora.runtime.hot import recipe_of
 from colora.runtime.image import as_image
 from colora.runtime.metrics import Metrics, Timings
@@ -24,12 +25,12 @@ from colora.runtime.use import Recipe, recipe, told
 from colora.runtime.watchdog import REOPEN_LIMIT, watched
 from colora.runtime.weights import Array
 
-GOLDEN_TOLERANCE = {"fp32": 1e-3, "fp16": 3e-2}
+GOLDEN_TOLERANCE = {"fp32": 1e-3, "fp16": 3e-2, "bf16": 3e-2}
 """Largest difference from a golden output that passes, by precision, in units of the image range [0, 1].
 
 The same fp32 network summed in another order differs by up to 1e-4 (what exports are held to), and other
-processors get ten times that; fp16 keeps three digits. Weights of the wrong task, or none, differ by
-more.
+processors get ten times that; fp16 keeps three digits, bf16 two (the shipped networks are off by 2e-3).
+Weights of the wrong task, or none, differ by more.
 """
 
 
@@ -45,7 +46,7 @@ class SessionFacts:
     policy: str
     """How weights change: `refit`, `merged`, or `refit+merged`, with graphs of their own for hot tasks."""
     why: str
-    """Why this policy."""
+    """Why this policy, and where the backend was `auto`, why this backend."""
     memory_budget: int | None
     estimated_bytes: int
     """Of what is open now, by the rule of runtime/policy.py."""
@@ -74,7 +75,7 @@ def load(
 ) -> "Session":
     """Open and verify a bundle, and the graph in it.
 
-    backend: key of BACKENDS, or `auto`.
+    backend: key of BACKENDS, or `auto`: the one of fp32 that is fastest here, see runtime/fastest.py.
     policy: `refit` changes the weights of one open graph in place; `merged` opens a fully optimised graph
         per task and keeps those used last; `auto` is refit where that works, else merged, and with a budget
         that has room for more than one graph, refit with merged graphs of the tasks in use beside it. Which
@@ -98,10 +99,17 @@ def load(
     if reopen_limit < 0:
         raise BackendError(f"reopen_limit {reopen_limit}; expected at least 0")
     opened = open_bundle(bundle, trusted_key)
-    if golden_tolerance is None:
-        golden_tolerance = GOLDEN_TOLERANCE[opened.manifest.precision]
-    open_graph = partial(backend_class(backend).open, threads=threads)
-    switcher = Switcher(opened, open_graph, policy, hot_tasks, golden_tolerance, memory_budget)
+    tolerance = golden_tolerance
+    if tolerance is None:
+        precision = BACKENDS[backend].precision if backend in BACKENDS else ""
+        tolerance = GOLDEN_TOLERANCE[precision or opened.manifest.precision]
+    found = Fastest(backend, "")
+    if backend == "auto":
+        found = fastest(opened, policy, threads, tolerance, memory_budget)
+    open_graph = partial(backend_class(found.name).open, threads=threads)
+    switcher = Switcher(opened, open_graph, policy, hot_tasks, tolerance, memory_budget)
+    if found.why:
+        switcher.why += f"; backend {found.why}"
     return Session(opened, switcher, reopen_limit)
 
 

@@ -51,3 +51,9 @@ def spandrel_load() -> Callable[[nn.Module], Any]:
         extra = importlib.import_module("spandrel_extra_arches")
     extra.install(ignore_duplicates=True)
     return lambda model: spandrel.MAIN_REGISTRY.load(model.state_dict())
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`backend="auto"` is ONNX Runtime, so that no test hangs on which backend was faster (runtime/fastest.py)."""
+    monkeypatch.setattr("colora.runtime.fastest.AUTO", ("ort",))
