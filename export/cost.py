@@ -42,7 +42,7 @@ def cost(model: onnx.ModelProto, height: int, width: int) -> Cost:
     sized = onnx.ModelProto()
     sized.CopyFrom(model)
     image = sized.graph.input[0].type.tensor_type.shape.dim
-    image[2].dim_value, image[3].dim_value = height, width
+    image[0].dim_value, image[2].dim_value, image[3].dim_value = 1, height, width
     for output in sized.graph.output:
         output.type.tensor_type.ClearField("shape")
     del sized.graph.value_info[:]

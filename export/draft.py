@@ -52,9 +52,9 @@ class Draft:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Weight → shape, in the order of the program."""
+        """Weight → shape, in the order of the program; () for one that the graph has lost."""
         found = {value.name: value for value in self.graph.inputs}
-        return {name: sizes(found[name]) for name in self.program if name in found}
+        return {name: sizes(found[name]) if name in found else () for name in self.program}
 
     def is_weight(self, value: ir.Value | None) -> bool:
         return value is not None and value.is_graph_input() and value.name in self.program
@@ -157,14 +157,18 @@ def at_each(
     for node in list(draft.graph):
         if node.graph is None:  # an earlier rewrite removed it
             continue
-        place = match(draft, node)
-        if place is None:
-            continue
-        if reason := check(draft, place):
-            refused.append(Refusal(title(node), reason))
-        else:
-            rewrite(draft, place)
-            fired += 1
+        name = title(node)
+        try:
+            place = match(draft, node)
+            if place is None:
+                continue
+            if reason := check(draft, place):
+                refused.append(Refusal(name, reason))
+            else:
+                rewrite(draft, place)
+                fired += 1
+        except Exception as error:  # a graph of a form that the pass did not foresee
+            raise GraphError(f"at {name} ({node.op_type}): {type(error).__name__}: {error}") from error
     draft.sweep()
     return Outcome(fired, tuple(refused))
 

@@ -1,18 +1,17 @@
 """Twin → ONNX graph whose initializers are the twin's tensors, one for one and by name.
 
-    trace      torch.onnx of the twin, height and width symbolic; every weight becomes a graph input
+    trace      torch.onnx of the twin, batch, height and width symbolic; every weight becomes a graph input
     simplify   onnxsim on that open graph: a weight that is an input can be neither folded, fused nor renamed
     close      the weights become initializers again, their values in `graph.data`, from the weight program
 
-Exporters merge tensors of equal value; the twin is therefore filled with random numbers before the trace, and its
-weights leave the graph as inputs before the next pass sees them. Opset 18 is the oldest that torch.onnx writes
-without a version converter, so the one that most readers know; IR version 8 came with it, so that none of them is
-turned away by the container.
+Exporters merge tensors of equal value and fold what they know; a weight that is an input has no value to know. Opset 18
+is read by ONNX Runtime from 1.14 on and by TensorRT 10 (export/opset.py); IR version 8 came with it, so that none of
+them is turned away by the container.
 """
 
 from __future__ import annotations
 
-import logging
+import io
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -39,39 +38,50 @@ ALIGNMENT = 64
 FLOATS = (1, 10, 11)
 """onnx.TensorProto's FLOAT, FLOAT16, DOUBLE"""
 
+VIEWS = frozenset(
+    ("Reshape", "Squeeze", "Unsqueeze", "Identity", "Flatten", "Transpose", "Cast", "Expand", "Split")
+)
+"""operators that only hand on numbers"""
+
 Shapes = dict[str, tuple[int, ...]]
 
 
-def trace(twin: Twin, multiple_of: int, seed: int = 0) -> onnx.ModelProto:
-    """Open graph of `twin`: input 1×3×H×W float32, H and W any multiples of `multiple_of`, and its weights as inputs.
+def trace(twin: Twin, multiple_of: int) -> onnx.ModelProto:
+    """Open graph of `twin`: input N×3×H×W float32, N any, H and W any multiples of `multiple_of`; weights are inputs.
 
-    The twin's parameters are overwritten by random numbers. The batch is 1, which is all a bundle promises; a
-    symbolic one would double the time of the trace.
-    Raises: GraphError naming tensors that were merged, folded or renamed on the way.
+    By the exporter that follows one run of the network: all that a run can't show, Python's branches on sizes, our
+    networks don't have, and parity looks at other sizes than this one. torch.export asks of every operator what it
+    does to symbolic sizes, and took 30 times as long.
+    Raises: GraphError naming an operator that has no ONNX form, and tensors that were merged, folded or renamed.
     """
-    import onnx_ir as ir
+    import onnx
     import torch
 
     image = ImageConvention()
-    generator = torch.Generator().manual_seed(seed)
-    for parameter in twin.module.parameters():
-        parameter.data.normal_(generator=generator)
-    height, width = torch.export.Dim("h"), torch.export.Dim("w")
+    axes = {0: "n", 2: "h", 3: "w"}
+    file = io.BytesIO()
     with _quiet(), torch.no_grad():
-        program = torch.onnx.export(
-            twin.module,
-            (torch.rand(1, 3, 2 * multiple_of, 3 * multiple_of, generator=generator),),
-            dynamic_shapes=({2: multiple_of * height, 3: multiple_of * width},),
-            input_names=[image.input],
-            output_names=[image.output],
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        )
-    assert program is not None  # only without dynamo
-    weights = program.model.graph.initializers
-    program.model.graph.inputs.extend(weights.pop(name) for name in twin.program if name in weights)
-    model = bare(ir.to_proto(program.model))
+        try:
+            torch.onnx.export(
+                twin.module,
+                (torch.rand(1, 3, 2 * multiple_of, 3 * multiple_of),),
+                file,
+                input_names=[image.input],
+                output_names=[image.output],
+                opset_version=OPSET,
+                dynamic_axes={image.input: axes, image.output: axes},
+                export_params=False,
+                keep_initializers_as_inputs=True,  # weights of equal value would be merged
+                do_constant_folding=False,
+                dynamo=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            told = str(error).splitlines()[0]
+            raise GraphError(f"torch.onnx: {told}: give its module a twin (export/twin.py)") from error
+    model = bare(onnx.load_from_string(file.getvalue()))
+    for value in (model.graph.input[0], model.graph.output[0]):
+        sizes = ("n", 3, f"{multiple_of}*h", f"{multiple_of}*w")
+        value.type.CopyFrom(onnx.helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, sizes))
     check_map(model, shapes_of(twin))
     return model
 
@@ -92,7 +102,8 @@ def simplify(model: onnx.ModelProto, shapes: Shapes) -> tuple[onnx.ModelProto, s
 def check_map(model: onnx.ModelProto, shapes: Shapes) -> None:
     """Refuse an open graph whose inputs are not the image and each tensor of `shapes`, used, and nothing else.
 
-    A constant that no entry of `shapes` names and that has more than one number is a weight that was folded.
+    A constant that no entry of `shapes` names and that has more than one number is a weight that was folded; a weight
+    that goes through a change of shape is one that a runtime will fold.
     Raises: GraphError naming the tensors.
     """
     used = {name for node in model.graph.node for name in node.input}
@@ -105,12 +116,15 @@ def check_map(model: onnx.ModelProto, shapes: Shapes) -> None:
     strange = sorted(found.keys() - shapes.keys())
     constants = [tensor for tensor in model.graph.initializer if tensor.data_type in FLOATS]
     folded = sorted(tensor.name for tensor in constants if math.prod(tensor.dims) > 1)
-    if lost or strange or folded:
+    views = [node for node in model.graph.node if node.op_type in VIEWS]
+    viewed = sorted(f"{name} ({node.op_type})" for node in views for name in node.input if name in shapes)
+    if lost or strange or folded or viewed:
         raise GraphError(
             f"the graph does not have the twin's {len(shapes)} tensors one for one: "
             f"lost or unused: {', '.join(lost) or 'none'}; unknown: {', '.join(strange) or 'none'}; "
-            f"folded into constants: {', '.join(folded) or 'none'}. Every parameter of the twin must feed its "
-            "operator as it is (export/twin.py)"
+            f"folded into constants: {', '.join(folded) or 'none'}; behind a change of shape: "
+            f"{', '.join(viewed) or 'none'}. Every parameter of the twin must feed its operator as it is "
+            "(export/twin.py)"
         )
 
 
@@ -195,13 +209,7 @@ def bare(model: onnx.ModelProto) -> onnx.ModelProto:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """torch's exporter warns of its own internals and of packages it looked for; nothing a caller could act on."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
+    """torch's exporter warns of its own internals; nothing a caller could act on."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

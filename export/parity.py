@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from colora.devices.errors import ParityError
+from colora.export.tensors import GraphTensors
 from colora.runtime.backend_ort import OrtBackend
 from colora.runtime.manifest import ImageConvention, Manifest
-from colora.runtime.program import Program, run_steps
+from colora.runtime.program import Program
 from colora.runtime.quality import psnr
 from colora.runtime.tiles import padded
 from colora.runtime.weights import Array
@@ -75,7 +76,7 @@ class Network:
 
 def measure(
     module: nn.Module,
-    networks: Iterable[Network],
+    networks: Sequence[Network],
     graph: Path,
     manifest: Manifest,
     tolerance: float = TOLERANCE,
@@ -88,20 +89,24 @@ def measure(
     manifest: of the bundle that `graph` is in; where a task is merged its network is the only one.
     sizes: heights and widths in pixels, padded as the manifest says.
     """
-    rng = np.random.default_rng(seed)
-    inputs = [padded(natural_image(h, w, rng), manifest.shapes, manifest.pad) for h, w in sizes]
-    refit: OrtBackend | None = None
+    inputs = pictures(manifest, sizes, seed)
+    expected = {n.name: [run_module(module, n.weights, tensor) for tensor in inputs] for n in networks}
     cases: list[Case] = []
-    for network in networks:
-        expected = [run_module(module, network.weights, tensor) for tensor in inputs]
-        tensors = graph_tensors(manifest.program, network.weights)
-        if manifest.kind == "shared":
-            if refit is None:
-                refit = OrtBackend(graph, ImageConvention(), tensors, True, 0)
+    if (
+        manifest.kind == "shared"
+    ):  # the session in place is closed before others are opened: each holds the network
+        refit: OrtBackend | None = None
+        for network in networks:
+            tensors = GraphTensors(manifest.program, network.weights)
+            refit = refit or OrtBackend(graph, ImageConvention(), tensors, True, 0)
             refit.set_weights(tensors.items())
-            cases += _cases(network.name, "refit", refit.run, inputs, expected)
+            cases += _cases(network.name, "refit", refit.run, inputs, expected[network.name])
+        if refit:
+            refit.close()
+    for network in networks:
+        tensors = GraphTensors(manifest.program, network.weights)
         merged = OrtBackend(graph, ImageConvention(), tensors, False, 0)
-        cases += _cases(network.name, "merged", merged.run, inputs, expected)
+        cases += _cases(network.name, "merged", merged.run, inputs, expected[network.name])
         merged.close()
     return Parity(tolerance, tuple(cases))
 
@@ -117,15 +122,22 @@ def check(parity: Parity) -> None:
         )
 
 
+def pictures(manifest: Manifest, sizes: Iterable[tuple[int, int]] = SIZES, seed: int = 0) -> list[Array]:
+    """Inputs to compare on, padded as the manifest says, a shape once."""
+    rng = np.random.default_rng(seed)
+    tensors = [padded(natural_image(h, w, rng), manifest.shapes, manifest.pad) for h, w in sizes]
+    return list({tensor.shape: tensor for tensor in tensors}.values())
+
+
+def graph_tensors(program: Program, weights: Mapping[str, Array]) -> dict[str, Array]:
+    """Graph tensors that a weight program makes of source parameters, all at once."""
+    return dict(GraphTensors(program, weights))
+
+
 def parity_json(parity: Parity, losses: Iterable[Loss] = ()) -> str:
     """The text of `parity.json`: the fields of these classes, and under `precision` what a lower precision costs."""
     found = [dataclasses.asdict(loss) | {"change_db": loss.change_db} for loss in losses]
     return json.dumps(dataclasses.asdict(parity) | {"precision": found}, indent=1) + "\n"
-
-
-def graph_tensors(program: Program, weights: Mapping[str, Array]) -> dict[str, Array]:
-    """Graph tensors that a weight program makes of source parameters."""
-    return {name: run_steps(name, steps, weights.__getitem__) for name, steps in program.items()}
 
 
 def natural_image(height: int, width: int, rng: np.random.Generator) -> Array:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from colora.devices.device import Device
-from colora.devices.errors import unknown
+from colora.devices.errors import GraphError, unknown
 from colora.export import (
     pass_affine,
     pass_constants,
@@ -17,6 +17,8 @@ from colora.export import (
     pass_split,
 )
 from colora.export.draft import Draft, Outcome
+from colora.export.graph import check_map
+from colora.export.opset import check_operators
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,17 @@ PASSES = {
 KEEP_WEIGHTS = frozenset(("onnxsim", "constants", "pool"))
 """Passes that leave weights and program as they are."""
 
-PLAIN = ("onnxsim",)
+TARGET_PASSES: Mapping[str, tuple[str, ...]] = {
+    "cpu": ("onnxsim", "affine", "split", "pool"),
+    "gpu": ("onnxsim", "affine"),
+}
+"""Kind of device → passes that an export for it runs unless told otherwise.
 
-TARGET_PASSES: Mapping[str, tuple[str, ...]] = {"cpu": PLAIN, "gpu": PLAIN}
-"""Kind of device → passes that an export for it runs unless told otherwise."""
+cpu: chosen by measurement on ONNX Runtime (`python -m colora.benchmarks.compiled`). pixel-scale and mean lost there.
+gpu: of what needs no measurement on a GPU that we don't have. affine removes two element-wise operators and changes no
+kernel. split makes more and smaller convolutions, where TensorRT reads a Split as views of one result; pool it does
+itself; pixel-scale and mean feed a convolution what no norm has brought to scale, which float16 may not hold.
+"""
 
 
 def target_passes(device: Device) -> tuple[str, ...]:
@@ -64,6 +73,22 @@ def find_passes(names: Iterable[str]) -> tuple[Pass, ...]:
     return tuple(p for name, p in PASSES.items() if name in wanted)
 
 
-def run_passes(draft: Draft, passes: Iterable[Pass]) -> dict[str, Outcome]:
-    """Each pass once, in order; returns name → what it did."""
-    return {p.name: p.run(draft) for p in passes}
+def run_passes(
+    draft: Draft, passes: Iterable[Pass], seen: Callable[[str], None] = lambda name: None
+) -> dict[str, Outcome]:
+    """Each pass once, in order; returns name → what it did. seen: called with the name of each that is done.
+
+    Raises: GraphError naming the pass that failed, or that left a graph whose tensors are not those of its program.
+    """
+    outcomes = {}
+    for p in passes:
+        try:
+            outcomes[p.name] = p.run(draft)
+            after = draft.proto()
+            check_operators(after)
+            check_map(after, draft.shapes)
+        except Exception as error:  # whatever onnx's tools throw
+            told = str(error) if isinstance(error, GraphError) else f"{type(error).__name__}: {error}"
+            raise GraphError(f"pass {p.name}: {told}") from error
+        seen(p.name)
+    return outcomes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -18,12 +18,14 @@ from colora.export.calibration import pictures_of
 from colora.export.cost import Cost, cost
 from colora.export.draft import Draft, Outcome
 from colora.export.graph import Shapes as TensorShapes
-from colora.export.graph import bare, check_map, close, reopen, trace
+from colora.export.graph import bare, close, reopen, trace
+from colora.export.locate import Stage, first_difference
+from colora.export.opset import check_target
 from colora.export.passes import find_passes, run_passes
 from colora.export.plan import OUTPUT, Plan, PlannedTask, make_plan
 from colora.export.precision_fp16 import type_float16
+from colora.export.tensors import GraphTensors, MergedWeights
 from colora.export.twin import make_twin
-from colora.runtime.adapter import Adapter
 from colora.runtime.atomic import write_text
 from colora.runtime.bundle import GOLDEN, GRAPH, TASKS, WEIGHTS, Bundle, add_task, write_bundle, write_golden
 from colora.runtime.golden import golden_input
@@ -32,7 +34,6 @@ from colora.runtime.program import Program
 from colora.runtime.session import GOLDEN_TOLERANCE
 from colora.runtime.weights import Array, write_tensors
 from colora.train.backbones import DEFAULT_BACKBONE
-from colora.train.checkpoint import arrays
 from colora.train.photos import Pair
 from torch import nn
 
@@ -58,6 +59,8 @@ class Compiled:
     before: Cost
     """of the exporter's graph, on an image of EXPLAINED"""
     after: Cost
+    stages: tuple[Stage, ...]
+    """the exporter's graph, and that after each pass"""
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ def run_plan(
     plan: Plan, tolerance: float = compare.TOLERANCE, progress: Callable[[str], None] = lambda stage: None
 ) -> Report:
     """Carry out a plan. See `export`."""
-    weights = arrays(plan.checkpoint.module)
+    weights = {name: p.detach().float().numpy() for name, p in plan.checkpoint.module.named_parameters()}
     pictures = {} if plan.precision == "fp32" else pictures_of(plan)
     progress("golden outputs of the adapters")
     for task in plan.tasks:
@@ -133,18 +136,18 @@ def run_plan(
     if plan.precision == "fp16":
         graph, program = type_float16(graph, program)
     manifest = describe(plan, program)
-    source = merged_weights(weights, plan.tasks[0].adapter) if plan.merged else weights
-    tensors = compare.graph_tensors(program, source)
+    source = MergedWeights(weights, plan.tasks[0].adapter) if plan.merged else weights
+    tensors = GraphTensors(program, source)
     parity: list[compare.Parity] = []
     losses: list[lower.Loss] = []
 
     def fill(folder: Path) -> Manifest:
         if plan.precision != "fp32":
             progress("parity")
-            plain = compare.graph_tensors(compiled.program, source)
+            plain = GraphTensors(compiled.program, source)
             close(compiled.graph, compiled.shapes, plain.__getitem__, folder)
             fp32 = replace(manifest, program={} if plan.merged else compiled.program)
-            parity.append(_parity(plan, weights, folder / GRAPH, fp32, tolerance))
+            parity.append(_parity(plan, weights, folder / GRAPH, fp32, tolerance, compiled.stages))
             progress(plan.precision)
             networks = _networks(plan, weights)
             losses.extend(lower.fp16_losses(plan.checkpoint.module, networks, graph, program, pictures))
@@ -157,10 +160,11 @@ def run_plan(
             for task in plan.tasks:
                 shutil.copyfile(task.file, folder / TASKS / f"{task.adapter.task}.safetensors")
             progress(f"probe of {len(tensors)} switchable tensors")
-            prove.check(prove.probe(folder / GRAPH, tensors, side=2 * manifest.shapes.multiple_of))
+            side = 2 * manifest.shapes.multiple_of
+            prove.check(prove.probe(folder / GRAPH, graph, tensors, side))
         if not parity:
             progress("parity")
-            parity.append(_parity(plan, weights, folder / GRAPH, manifest, tolerance))
+            parity.append(_parity(plan, weights, folder / GRAPH, manifest, tolerance, compiled.stages))
         write_text(folder / PARITY, compare.parity_json(parity[0], losses))
         return manifest
 
@@ -179,14 +183,23 @@ def run_plan(
 
 
 def compile_graph(plan: Plan) -> Compiled:
-    """Trace the plan's backbone and run its passes. Writes nothing. Raises: GraphError."""
+    """Trace the plan's backbone and run its passes. Writes nothing.
+
+    Raises: GraphError naming pass and node, also for what the target's TensorRT can't read.
+    """
     twin = make_twin(plan.checkpoint.module)
     traced = trace(twin, plan.checkpoint.backbone.pad.multiple_of)
     draft = Draft(traced, twin.program)
-    outcomes = run_passes(draft, find_passes(plan.passes))
-    graph, shapes = bare(draft.proto()), draft.shapes
-    check_map(graph, shapes)
-    return Compiled(graph, draft.program, shapes, outcomes, cost(traced, *EXPLAINED), cost(graph, *EXPLAINED))
+    stages = [Stage("torch.onnx", traced, twin.program)]
+    outcomes = run_passes(
+        draft,
+        find_passes(plan.passes),
+        lambda name: stages.append(Stage(name, bare(draft.proto()), {**draft.program})),
+    )
+    graph = stages[-1].model
+    check_target(graph, plan.device)
+    costs = (cost(model, *EXPLAINED) for model in (traced, graph))
+    return Compiled(graph, draft.program, draft.shapes, outcomes, *costs, tuple(stages))
 
 
 def _extend(
@@ -201,7 +214,7 @@ def _extend(
     progress("parity")
     parity, losses = compare.Parity(tolerance, ()), []
     if plan.precision == "fp32":
-        parity = _parity(plan, weights, bundle.path / GRAPH, bundle.manifest, tolerance)
+        parity = _parity(plan, weights, bundle.path / GRAPH, bundle.manifest, tolerance, ())
     else:
         program = bundle.manifest.program
         graph, networks = reopen(bundle.path / GRAPH, program), _networks(plan, weights)
@@ -238,18 +251,12 @@ def describe(plan: Plan, program: Program) -> Manifest:
     )
 
 
-def merged_weights(weights: Mapping[str, Array], adapter: Adapter) -> dict[str, Array]:
-    """Source parameters under a task: W0 + ΔW where the adapter has one, W0 elsewhere. `weights` is left as it is."""
-    params = adapter.params
-    return {name: w0 + params[name].delta(w0) if name in params else w0 for name, w0 in weights.items()}
-
-
 def check_golden(task: PlannedTask, module: nn.Module, weights: Mapping[str, Array]) -> None:
     """Compare the adapted network with the golden output that training wrote.
 
     Raises: ParityError naming file and difference.
     """
-    output = compare.run_module(module, merged_weights(weights, task.adapter), golden_input())
+    output = compare.run_module(module, MergedWeights(weights, task.adapter), golden_input())
     difference = float(np.abs(output - task.adapter.golden_output).max())
     if not difference <= GOLDEN_TOLERANCE["fp32"]:
         raise ParityError(
@@ -259,20 +266,38 @@ def check_golden(task: PlannedTask, module: nn.Module, weights: Mapping[str, Arr
         )
 
 
-def _networks(plan: Plan, weights: Mapping[str, Array]) -> Iterator[compare.Network]:
+def _networks(plan: Plan, weights: Mapping[str, Array]) -> list[compare.Network]:
     """What the plan adds: a new shared bundle's backbone, and each task."""
-    if not plan.merged and not plan.extends:
-        yield compare.Network(compare.BACKBONE, weights)
-    for task in plan.tasks:
-        yield compare.Network(task.adapter.task, merged_weights(weights, task.adapter))
+    bare = [] if plan.merged or plan.extends else [compare.Network(compare.BACKBONE, weights)]
+    names = [(task.adapter.task, MergedWeights(weights, task.adapter)) for task in plan.tasks]
+    return [*bare, *(compare.Network(name, merged) for name, merged in names)]
 
 
 def _parity(
-    plan: Plan, weights: Mapping[str, Array], graph: Path, manifest: Manifest, tolerance: float
+    plan: Plan,
+    weights: Mapping[str, Array],
+    graph: Path,
+    manifest: Manifest,
+    tolerance: float,
+    stages: tuple[Stage, ...],
 ) -> compare.Parity:
-    """Parity of `_networks`. Raises: ParityError."""
-    parity = compare.measure(plan.checkpoint.module, _networks(plan, weights), graph, manifest, tolerance)
-    compare.check(parity)
+    """Parity of `_networks`. Raises: ParityError naming the first tensor that differs, and since which stage."""
+    module, networks = plan.checkpoint.module, _networks(plan, weights)
+    parity = compare.measure(module, networks, graph, manifest, tolerance)
+    try:
+        compare.check(parity)
+    except ParityError as error:
+        worst = parity.worst
+        found = stages and first_difference(
+            module,
+            next(network.weights for network in networks if network.name == worst.network),
+            stages,
+            graph,
+            worst.policy == "refit",
+            next(p for p in compare.pictures(manifest) if p.shape[2:] == (worst.height, worst.width)),
+            tolerance,
+        )
+        raise ParityError(f"{error}. {found}" if found else str(error)) from error
     return parity
 
 

@@ -1,13 +1,20 @@
 """Proof that every switchable tensor of a graph can be changed in place.
 
 A device switches tasks by editing buffers that the session borrows. A runtime that folded a tensor into another at
-load never looks at its buffer again, and says nothing. So every tensor is edited as a device does, and the
-output compared with that of a session on a copy of the graph whose file holds the edited values: the same level,
-kernels and numbers must give the same bits. (The file, because ONNX Runtime folds what it reads there even if a
-session is given another value for that tensor.) Two questions, one answer each:
+load never looks at its buffer again, and says nothing. To be proven, for the session on the bundle's own file:
+edited to any values, it gives what a session gives that was opened on a file of those values.
 
-    does each tensor matter?    edited alone, it must change the output
-    is each edit followed?      the others edited at once must equal the fresh session; if not, halves are tried
+    together  every tensor is edited to a random value, in place. The output must have the same bits as that of a
+              session opened anew on a file of the edited values: same level, same kernels, same numbers. (A file,
+              because ONNX Runtime folds what it reads there even if a session is given other values.)
+    each      Nothing may hide in that: the operators are cut into parts of about √N weights, and in each part every
+              weight alone is put back to what the file had. The numbers that leave the part must change.
+    apart     The weights of each part, put back in the session, must change its output.
+
+If the session followed all edits but that of w, the numbers that leave w's part would be wrong (each); what leaves the
+part reaches the output (apart), so that output would be wrong (together), but for a difference that all operators
+behind it round away. √N runs of the network instead of N. If the outputs differ, halves of the tensors are edited
+until those that don't follow are found.
 
 Edits are random, so that no zero (a residual scale at its start) hides a tensor; the session edited is opened on the
 bundle's own file, since some rewrites depend on values (ONNX Runtime drops a factor of exactly 1).
@@ -16,19 +23,23 @@ bundle's own file, since some rewrites depend on values (ONNX Runtime drops a fa
 from __future__ import annotations
 
 import math
-import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import numpy as np
 from colora.devices.errors import GraphError
-from colora.export.graph import DATA, write_data
+from colora.export.graph import close
+from colora.export.parts import Part, cut, same
 from colora.runtime.backend_ort import OrtBackend
 from colora.runtime.golden import golden_input
 from colora.runtime.manifest import ImageConvention
 from colora.runtime.weights import Array
+
+if TYPE_CHECKING:
+    import onnx
 
 
 @dataclass(frozen=True)
@@ -38,44 +49,48 @@ class Probe:
     tensors: int
     """how many were edited"""
     silent: tuple[str, ...]
-    """those whose edit alone changes nothing: folded away at load, or of no use to the network"""
+    """those without influence on what their part of the network makes"""
     stale: tuple[str, ...]
     """those whose edit gives another output than a fresh session"""
 
 
-def probe(graph: Path, values: Mapping[str, Array], side: int = 64, seed: int = 0) -> Probe:
-    """Edit each switchable tensor of `graph`, a file written by `close` from `values`.
+def probe(
+    graph: Path, model: onnx.ModelProto, values: Mapping[str, Array], side: int = 64, seed: int = 0
+) -> Probe:
+    """Edit each switchable tensor of `graph`, a file written by `close` from the open graph `model` and `values`.
 
     side: height and width of the input, at most 64 and a multiple that the graph takes.
     Raises: GraphError if the network overflows on random weights.
     """
-    rng = np.random.default_rng(seed)
-    old = {name: _random(value.shape, rng).astype(value.dtype) for name, value in values.items()}
-    new = {name: _random(value.shape, rng).astype(value.dtype) for name, value in values.items()}
     image = np.ascontiguousarray(golden_input()[:, :, :side, :side])
-    edited = OrtBackend(graph, ImageConvention(), values, True, 1)
+    edits = _Edits(model, values, seed)
+    session = OrtBackend(graph, ImageConvention(), values, True, 1)
+    session.set_weights((name, edits[name]) for name in values)
+    together = session.run(image)
+    if not np.isfinite(together).all():
+        raise GraphError(f"{graph}: the network overflows on random weights, so nothing can be told from it")
 
-    def run(names: Iterable[str], otherwise: Mapping[str, Array]) -> Array:
-        edited.set_weights((name, new[name]) for name in names)
-        result = edited.run(image)
-        edited.set_weights((name, otherwise[name]) for name in names)
-        return result
+    parts = cut(model, values, math.isqrt(len(values)) + 1)
+    silent = set(_without_influence(parts, values, edits, image))
+    for part in parts:
+        session.set_weights((name, values[name]) for name in part.weights)
+        if np.array_equal(session.run(image), together):
+            silent |= {*part.weights}  # of no weights there are none
+        session.set_weights((name, edits[name]) for name in part.weights)
 
     def stale(names: list[str]) -> list[str]:
-        fresh = _fresh(graph, dict(values) | {name: new[name] for name in names})
-        if np.array_equal(run(names, values), fresh.run(image)):
+        edited = {*names}
+        for name in values:
+            session.set_weights([(name, edits[name] if name in edited else values[name])])
+        found = session.run(image)
+        expected = _fresh(model, edits, values, edited, image)
+        if np.array_equal(found, expected):
             return []
         half = len(names) // 2
-        found = stale(names[:half]) + stale(names[half:]) if half else []
-        return found or names
+        return (stale(names[:half]) + stale(names[half:]) if half else []) or names
 
-    edited.set_weights(old.items())
-    before = edited.run(image)
-    if not np.isfinite(before).all():
-        raise GraphError(f"{graph}: the network overflows on random weights, so nothing can be told from it")
-    silent = [name for name in values if np.array_equal(run([name], old), before)]
-    edited.set_weights(values.items())
-    return Probe(len(values), tuple(silent), tuple(stale([name for name in values if name not in silent])))
+    followed = np.array_equal(together, _fresh(model, edits, values, {*values}, image))
+    return Probe(len(values), tuple(sorted(silent)), tuple([] if followed else stale([*values])))
 
 
 def check(found: Probe) -> None:
@@ -88,19 +103,60 @@ def check(found: Probe) -> None:
         )
 
 
-def _fresh(graph: Path, values: Mapping[str, Array]) -> OrtBackend:
-    """A session on a copy of `graph` that holds `values`; the copy is gone when it returns."""
+class _Edits(Mapping[str, Array]):
+    """A random value for each tensor, made when it is asked for: the network need not be held another time.
+
+    They keep a network's activations in range: kernels of unit gain, anything else about 1.
+    """
+
+    def __init__(self, model: onnx.ModelProto, names: Iterable[str], seed: int) -> None:
+        kinds = {value.name: value.type.tensor_type for value in model.graph.input}
+        self._kinds = {name: kinds[name] for name in names}
+        self._seeds = {name: [seed, i] for i, name in enumerate(self._kinds)}
+
+    def __getitem__(self, name: str) -> Array:
+        from onnx.helper import tensor_dtype_to_np_dtype
+
+        kind, rng = self._kinds[name], np.random.default_rng(self._seeds[name])
+        shape = tuple(axis.dim_value for axis in kind.shape.dim)
+        if len(shape) == 4 and shape[0] > 1:
+            edit = rng.standard_normal(shape, dtype=np.float32)
+            edit *= np.float32(math.prod(shape[1:]) ** -0.5)
+        else:
+            edit = np.float32(0.5) + rng.random(shape, dtype=np.float32)
+        return edit.astype(tensor_dtype_to_np_dtype(kind.elem_type), copy=False)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kinds)
+
+    def __len__(self) -> int:
+        return len(self._kinds)
+
+
+def _fresh(
+    model: onnx.ModelProto,
+    edits: Mapping[str, Array],
+    values: Mapping[str, Array],
+    edited: Collection[str],
+    image: Array,
+) -> Array:
+    """Output of a session on a file that holds the edits of `edited` and else `values`."""
+    shapes = {name: edit.shape for name, edit in edits.items()}
     with TemporaryDirectory() as folder:
-        copied = Path(shutil.copy(graph, folder))
-        shapes = {name: value.shape for name, value in values.items()}
-        dtypes = {name: value.dtype for name, value in values.items()}
-        write_data(copied.with_name(DATA), shapes, values.__getitem__, dtypes)
-        return OrtBackend(copied, ImageConvention(), {}, True, 1)
+        copied = close(model, shapes, lambda n: edits[n] if n in edited else values[n], Path(folder))
+        session = OrtBackend(copied, ImageConvention(), {}, True, 1)
+        result = session.run(image)
+        session.close()
+        return result
 
 
-def _random(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    """Values that keep a network's activations in range: kernels of unit gain, anything else about 1."""
-    if len(shape) == 4 and shape[0] > 1:
-        gain = math.prod(shape[1:]) ** -0.5
-        return np.float32(gain) * rng.standard_normal(shape, dtype=np.float32)
-    return np.float32(0.5) + rng.random(shape, dtype=np.float32)
+def _without_influence(
+    parts: Iterable[Part], values: Mapping[str, Array], edits: Mapping[str, Array], image: Array
+) -> Iterator[str]:
+    """Weights that, put back alone, change nothing of what leaves one of their parts."""
+    flow = {ImageConvention().input: image}
+    for part in parts:
+        edited = {name: edits[name] for name in part.weights}
+        made = part.run(flow | edited)
+        yield from (n for n in edited if same(made, part.run(flow | edited | {n: values[n]})))
+        flow |= made

@@ -9,6 +9,7 @@ parameters, so that a device can compute it again for another task.
     norm      w[c] · x̂ + b[c]           weight, bias stored as (1, C, 1, 1): no view left to fold
     residual  x + β·(W*y + b)            = x + (βW)*y + βb: the scale is multiplied into W and b (`scale_out`)
     attention t · (q/‖q‖)·kᵀ             = (q · t/‖q‖)·kᵀ: a constant factor of a product is absorbed by runtimes
+    gate      halves of known size       a Split of the channels, which exporters else write as arithmetic on sizes
 
 TWINS maps a source module to its twin; a module that is not in it is its own twin.
 """
@@ -54,7 +55,7 @@ class Norm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         centred = x - x.mean(1, keepdim=True)
         variance = (centred * centred).mean(1, keepdim=True)
-        return centred * torch.rsqrt(variance + self.eps) * self.weight + self.bias
+        return centred * _rsqrt(variance + self.eps) * self.weight + self.bias
 
 
 class ScaleNorm(nn.Module):
@@ -71,7 +72,7 @@ class ScaleNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         centred = x - x.mean(1, keepdim=True)
         variance = (centred * centred).mean(1, keepdim=True)
-        return x * torch.rsqrt(variance + self.eps) * self.weight
+        return x * _rsqrt(variance + self.eps) * self.weight
 
 
 SCALES = (("conv3", "beta"), ("conv5", "gamma"))
@@ -91,10 +92,12 @@ class ResidualBlock(nn.Module):
         return {name: (Step("param", (name,)), Step("scale_out", (by,))) for name, by in folds}
 
     def forward(self, x: Tensor) -> Tensor:
-        y = nafnet.simple_gate(self.conv2(self.conv1(self.norm1(x))))
+        c = self.conv3.in_channels
+        a, b = self.conv2(self.conv1(self.norm1(x))).split(c, dim=1)
+        y = a * b
         x = x + self.conv3(y * self.sca(y))
-        y = nafnet.simple_gate(self.conv4(self.norm2(x)))
-        out: Tensor = x + self.conv5(y)
+        a, b = self.conv4(self.norm2(x)).split(c, dim=1)
+        out: Tensor = x + self.conv5(a * b)
         return out
 
 
@@ -115,14 +118,49 @@ class Attention(nn.Module):
         return {"temperature": (Step("param", ("temperature",)), Step("reshape", (self.heads, 1)))}
 
     def forward(self, x: Tensor) -> Tensor:
-        n, c, h, w = x.shape
-        qkv = self.qkv_dwconv(self.qkv(x)).reshape(n, 3 * self.heads, c // self.heads, h * w)
-        q, k, v = qkv.chunk(3, dim=1)  # each N × heads × C/heads × HW
+        c = self.project_out.in_channels
+        parts = self.qkv_dwconv(self.qkv(x)).split(c, dim=1)
+        q, k, v = (_Heads.apply(part, self.heads, c // self.heads) for part in parts)
         q = q * (self.temperature / _length(q))[..., None]
         k = k * (1 / _length(k))[..., None]
         weights = F.softmax(q @ k.transpose(-2, -1), dim=-1)
-        y: Tensor = self.project_out((weights @ v).reshape(n, c, h, w))
+        y: Tensor = self.project_out(
+            (weights @ v).reshape_as(parts[2])
+        )  # of x itself the norm's form may change
         return y
+
+
+class FeedForward(nn.Module):
+    """`restormer.FeedForward`, its halves of a known size."""
+
+    def __init__(self, source: restormer.FeedForward) -> None:
+        super().__init__()
+        self.project_in, self.dwconv, self.project_out = source.project_in, source.dwconv, source.project_out
+
+    def steps(self) -> dict[str, Steps]:
+        return {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, value = self.dwconv(self.project_in(x)).split(self.project_out.in_channels, dim=1)
+        y: Tensor = self.project_out(F.gelu(gate) * value)
+        return y
+
+
+class _Heads(torch.autograd.Function):
+    """N × C × H × W → N × heads × C/heads × HW, in ONNX a Reshape that copies N: no arithmetic on sizes."""
+
+    @staticmethod
+    def forward(_: Any, x: Tensor, heads: int, channels: int) -> Tensor:
+        return x.reshape(len(x), heads, channels, -1)
+
+    @staticmethod
+    def symbolic(g: Any, x: Any, heads: int, channels: int) -> Any:
+        return g.op("Reshape", x, g.op("Constant", value_t=torch.tensor([0, heads, channels, -1])))
+
+
+def _rsqrt(x: Tensor) -> Tensor:
+    """In the two operators that ONNX has for it, and not as 1 / √x."""
+    return x.sqrt().reciprocal()
 
 
 def _length(x: Tensor) -> Tensor:
@@ -135,6 +173,7 @@ TWINS: Mapping[type[nn.Module], Any] = {
     restormer.WithBiasLayerNorm: Norm,
     restormer.BiasFreeLayerNorm: ScaleNorm,
     restormer.Attention: Attention,
+    restormer.FeedForward: FeedForward,
 }
 
 

@@ -66,12 +66,13 @@ class Tiny:
 
     def run(self, tensor: Array, adapter: Adapter | None = None) -> Array:
         """PyTorch's answer, the reference."""
-        from colora.export import parity, pipeline
+        from colora.export import parity
+        from colora.export.tensors import MergedWeights
         from colora.train.checkpoint import arrays
 
-        weights = arrays(self.module)
+        weights: Mapping[str, Array] = arrays(self.module)
         if adapter:
-            weights = pipeline.merged_weights(weights, adapter)
+            weights = MergedWeights(weights, adapter)
         return parity.run_module(self.module, weights, tensor)
 
 

@@ -35,7 +35,7 @@ def test_twin_with_the_program_s_tensors_computes_what_the_network_computes(netw
     twin = make_twin(network)
     weights = arrays(network)
     tensors = {name: run_steps(name, steps, weights.__getitem__) for name, steps in twin.program.items()}
-    twin.module.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in tensors.items()})
+    twin.module.load_state_dict({name: torch.tensor(tensor) for name, tensor in tensors.items()})
     image = torch.rand(1, 3, 16, 24)
     # the same float32 sums, but the scales are multiplied in earlier: outputs of about 1 differ in the 6th digit
     torch.testing.assert_close(twin.module(image), network(image), rtol=1e-5, atol=1e-5)
