@@ -1,0 +1,126 @@
+"""What `task="auto"` chose, for people: tables on the terminal, markdown, and a picture of the confusion matrices."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from colora.runtime.choice import CLEAN, NOTHING
+
+if TYPE_CHECKING:
+    from colora.benchmarks.choice import Bin, Row
+
+Rows = Mapping[str, Sequence["Row"]]
+Bins = Mapping[str, Sequence["Bin"]]
+Cost = Mapping[str, Mapping[str, float]]
+HOW = "Inputs and different targets of the public pairs; a row's answers by count. Right where a bundle has no task "
+HOW += "for what is wrong, or nothing is: `nothing`."
+
+
+def named(row: "Row") -> str:
+    return f"{row.set}, {'targets' if row.truth == CLEAN else f'inputs: {row.truth}'}"
+
+
+def sums(rows: Sequence["Row"]) -> list[tuple[str, int, int]]:
+    """(name, right, n): of the inputs of tasks that are chosen from, of other inputs, and of the targets."""
+    parts = {"inputs with a task of the bundle": [], "other inputs": [], "clean targets": []}  # type: dict[str, list[Row]]
+    for row in rows:
+        known = "inputs with a task of the bundle" if row.truth in row.chosen else "other inputs"
+        parts["clean targets" if row.truth == CLEAN else known].append(row)
+    return [
+        (name, sum(r.right for r in part), sum(r.n for r in part)) for name, part in parts.items() if part
+    ]
+
+
+def cost_lines(cost: Cost) -> list[str]:
+    return [
+        f"{name}: {c['ms_p50']:.1f} ms (p95 {c['ms_p95']:.1f}), {c['ratio_to_restore']:.3f} × restore 512²"
+        for name, c in cost.items()
+    ]
+
+
+def print_tables(rows: Rows, bins: Bins, cost: Cost) -> None:
+    """Aligned."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = 150
+    for title, matrix in rows.items():
+        table = Table("set", "n", *matrix[0].chosen, "right", "confidence", title=f"Chosen from {title}")
+        for column in table.columns[1:]:
+            column.justify = "right"
+        for row in matrix:
+            counts = (str(n) if n else "·" for n in row.chosen.values())
+            table.add_row(
+                named(row), str(row.n), *counts, f"{row.right / row.n:.0%}", f"{row.mean_confidence:.0%}"
+            )
+        console.print(table)
+        for name, right, n in sums(matrix):
+            console.print(f"{name}: {right} of {n} right ({right / n:.1%})")
+        table = Table("confidence", "n", "mean", "right", title=f"Is the confidence honest? {title}")
+        for b in bins[title]:
+            table.add_row(f"from {b.above:.0%}", str(b.n), f"{b.mean_confidence:.1%}", f"{b.right:.1%}")
+        console.print(table)
+    for line in cost_lines(cost):
+        console.print(line)
+
+
+def markdown(rows: Rows, bins: Bins, cost: Cost) -> str:
+    """The same."""
+    lines = [HOW]
+    for title, matrix in rows.items():
+        head = ["set", "n", *matrix[0].chosen, "right", "mean confidence"]
+        lines += ["", f"Chosen from {title}:", "", _cells(head), _cells(["---"] + ["---:"] * (len(head) - 1))]
+        for row in matrix:
+            counts = [str(n) if n else "" for n in row.chosen.values()]
+            share = [f"{row.right / row.n:.0%}", f"{row.mean_confidence:.0%}"]
+            lines.append(_cells([named(row), str(row.n), *counts, *share]))
+        lines += [
+            "",
+            *(f"- {name}: {right} of {n} right ({right / n:.1%})" for name, right, n in sums(matrix)),
+        ]
+        lines += ["", _cells(["confidence", "n", "mean", "right"]), _cells(["---"] + ["---:"] * 3)]
+        for b in bins[title]:
+            lines.append(
+                _cells([f"from {b.above:.0%}", str(b.n), f"{b.mean_confidence:.1%}", f"{b.right:.1%}"])
+            )
+    return "\n".join([*lines, "", *(f"- {line}" for line in cost_lines(cost))]) + "\n"
+
+
+def plot(rows: Rows, bins: Bins, path: Path) -> None:
+    """Both matrices as shares of a row, and confidence against share right, as PNG."""
+    from matplotlib.figure import Figure
+
+    widths = [len(matrix[0].chosen) for matrix in rows.values()]
+    figure = Figure(figsize=(15, 8), layout="constrained")
+    axes = figure.subplots(1, len(rows) + 1, width_ratios=[*widths, 5])
+    for ax, (title, matrix) in zip(axes, rows.items(), strict=False):
+        columns = list(matrix[0].chosen)
+        shares = [[n / row.n for n in row.chosen.values()] for row in matrix]
+        ax.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        for y, row in enumerate(matrix):
+            for x, n in enumerate(row.chosen.values()):
+                right = columns[x] == (row.truth if row.truth in columns else NOTHING)
+                if n or right:
+                    ax.text(
+                        x, y, str(n), ha="center", va="center", fontsize=9,
+                        color="white" if shares[y][x] > 0.6 else "black", weight="bold" if right else "normal",
+                    )  # fmt: skip
+        ax.axhline(sum(row.truth != CLEAN for row in matrix) - 0.5, color="black", linewidth=1)
+        ax.set_xticks(range(len(columns)), columns, rotation=60, ha="right")
+        ax.set_yticks(
+            range(len(matrix)), [f"{named(row)} ({row.n})" for row in matrix] if ax is axes[0] else []
+        )
+        ax.set_title(f"chosen from {title} (bold: right)", fontsize=10)
+    for title, table in bins.items():
+        axes[-1].plot([b.mean_confidence for b in table], [b.right for b in table], marker="o", label=title)
+    axes[-1].plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle="--", label="honest")
+    axes[-1].set(xlabel="confidence", ylabel="share right", xlim=(0, 1.02), ylim=(0, 1.02), aspect="equal")
+    axes[-1].legend(fontsize=8)
+    axes[-1].grid(alpha=0.3)
+    figure.savefig(path, dpi=100)
+
+
+def _cells(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
