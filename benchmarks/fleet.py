@@ -10,7 +10,8 @@ from colora.devices.errors import BundleError
 from colora.runtime.adapter import Adapter, write_adapter
 from colora.runtime.bundle import GRAPH, TASKS, Bundle, add_task, open_bundle
 from colora.runtime.golden import golden_input
-from colora.runtime.mixture import Part, graph_tensors
+from colora.runtime.merge import GraphTensors
+from colora.runtime.mixture import Part
 from colora.runtime.weights import Array
 
 
@@ -78,7 +79,7 @@ def write_merged(bundle: Bundle, adapter: Adapter, folder: Path) -> Path:
     places = {t.name: {e.key: e.value for e in t.external_data} for t in model.graph.initializer}
     for file in {place["location"] for place in places.values() if place}:
         shutil.copy(bundle.path / file, folder)
-    for name, tensor in graph_tensors(bundle, (Part(adapter, 1.0),), bundle.manifest.program):
+    for name, tensor in GraphTensors(bundle).under((Part(adapter, 1.0),), bundle.manifest.program):
         with (folder / places[name]["location"]).open("r+b") as data:
             data.seek(int(places[name]["offset"]))
             data.write(tensor.tobytes())

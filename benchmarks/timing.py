@@ -30,16 +30,23 @@ class Ratio:
 
 
 def interleave(
-    calls: Mapping[str, Callable[[], object]], rounds: int, *, warmups: int = 3, pause_s: float = 0.05
+    calls: Mapping[str, Callable[[], object]],
+    rounds: int,
+    *,
+    warmups: int = 3,
+    pause_s: float = 0.05,
+    between: Callable[[], object] = lambda: None,
 ) -> dict[str, list[float]]:
     """Wall-clock time in ms of each call in each round (`time.perf_counter_ns`).
 
     The order rotates from round to round, forwards and backwards by turns. Before each call there is a pause, in which
-    the worker threads of the call before stop spinning. warmups: rounds that are run first and not counted.
+    the worker threads of the call before stop spinning. warmups: rounds that are run first and not counted. between:
+    called before each pause, to drop what a call has left.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(-warmups, rounds):
         for name in order(tuple(calls), number):
+            between()
             time.sleep(pause_s)
             begin = time.perf_counter_ns()
             calls[name]()

@@ -6,22 +6,26 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Tiny:
-    """Files of `nafnet-tiny` with random weights and two adapters that change it."""
+    """Files of a backbone with random weights and two adapters that change it."""
 
     backbone: Path
     rain: Path
     noise: Path
 
 
-def make_tiny(folder: Path, seed: int = 0) -> Tiny:
-    """Writes the files to `folder`. Every parameter is random, those that start at 0 included."""
+def make_tiny(folder: Path, seed: int = 0, backbone: str = "nafnet-tiny", share: float | None = None) -> Tiny:
+    """Writes the files to `folder`. Every parameter is random, those that start at 0 included.
+
+    backbone: name of a layout. share: numbers that an adapter stores, of those of the backbone, the same for each of
+    its kernels; None: rank 1.
+    """
     import torch
     from colora.runtime.adapter import Adapter, write_adapter
     from colora.runtime.golden import golden_input
     from colora.train.backbones import find_backbone
     from colora.train.checkpoint import load_backbone, save_backbone
     from colora.train.methods import attach, collect, merged
-    from colora.train.ranks import has_rank
+    from colora.train.ranks import allocate, has_rank
 
     generator = torch.Generator().manual_seed(seed)
 
@@ -32,14 +36,18 @@ def make_tiny(folder: Path, seed: int = 0) -> Tiny:
                     parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator))
 
     files = Tiny(*(folder / f"{name}.safetensors" for name in ("backbone", "rain", "noise")))
-    spec = find_backbone("nafnet-tiny")
+    spec = find_backbone(backbone)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = spec.build()
     stir(module)
     save_backbone(files.backbone, module, spec, {})
     checkpoint = load_backbone(str(files.backbone))
-    ranks = {name: 1 if has_rank(tuple(p.shape)) else 0 for name, p in module.named_parameters()}
+    shapes = {name: tuple(p.shape) for name, p in module.named_parameters()}
+    ranks = {name: int(has_rank(shape)) for name, shape in shapes.items()}
+    if share is not None:
+        budget = int(share * sum(p.numel() for p in module.parameters()))
+        ranks = allocate(shapes, dict.fromkeys(shapes, 1.0), budget, beta=0.0).ranks
     for file in (files.rain, files.noise):
         model = merged(checkpoint, {})
         attach(model, ranks, {}, seed)

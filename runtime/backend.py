@@ -57,6 +57,13 @@ class Backend(Protocol):
         """
         ...
 
+    def lend(self) -> Mapping[str, Array]:
+        """Switchable tensors by name, where the open graph reads them: C-contiguous, to be written to between runs.
+
+        Empty where that is not possible; weights are then changed by `set_weights`.
+        """
+        ...
+
     def trim(self) -> None:
         """Give the memory of activations back to the system; the next run takes it anew. Raises: BackendFailed."""
         ...
@@ -70,15 +77,6 @@ class Backend(Protocol):
         ...
 
 
-BACKENDS = {
-    "ort": BackendEntry("colora.runtime.backend_ort:OrtBackend", "onnxruntime"),
-    "openvino": BackendEntry("colora.runtime.backend_openvino:OpenvinoBackend", "openvino"),
-    "openvino-bf16": BackendEntry("colora.runtime.backend_openvino:OpenvinoBf16Backend", "openvino", "bf16"),
-    "null": BackendEntry("colora.runtime.backend_null:NullBackend"),
-}
-"""Name → what is known before it is imported. For `auto` see runtime/fastest.py."""
-
-
 @dataclass(frozen=True)
 class BackendEntry:
     """A line of BACKENDS."""
@@ -89,6 +87,15 @@ class BackendEntry:
     """What it imports when it is opened."""
     precision: str = ""
     """What it computes in where that is not the graph's own: a key of GOLDEN_TOLERANCE."""
+
+
+BACKENDS = {
+    "ort": BackendEntry("colora.runtime.backend_ort:OrtBackend", "onnxruntime"),
+    "openvino": BackendEntry("colora.runtime.backend_openvino:OpenvinoBackend", "openvino"),
+    "openvino-bf16": BackendEntry("colora.runtime.backend_openvino:OpenvinoBf16Backend", "openvino", "bf16"),
+    "null": BackendEntry("colora.runtime.backend_null:NullBackend"),
+}
+"""Name → what is known before it is imported. For `auto` see runtime/fastest.py."""
 
 
 def backend_class(name: str) -> type[Backend]:

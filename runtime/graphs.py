@@ -1,6 +1,7 @@
 """Opens graphs of a bundle, with weights of a mixture. Holds nothing that changes: any thread may call it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 
 from colora.devices.errors import BundleError
@@ -9,7 +10,8 @@ from colora.runtime.backend import Backend
 from colora.runtime.bundle import GRAPH, WEIGHTS, Bundle
 from colora.runtime.hot import Built, key_of
 from colora.runtime.manifest import ImageConvention
-from colora.runtime.mixture import Mixture, Part, graph_tensors, touched
+from colora.runtime.merge import GraphTensors
+from colora.runtime.mixture import Mixture, Part
 from colora.runtime.proof import check_golden
 from colora.runtime.use import Recipe
 from colora.runtime.weights import Array
@@ -27,13 +29,11 @@ class GraphMaker:
 
     def refit(self) -> Backend:
         """The backbone, to be edited in place. Raises: BackendError, also where that does not work; MissingExtra."""
-        weights = dict(graph_tensors(self.bundle, (), self.bundle.manifest.program))
-        return self._open(weights, refit=True)
+        return self._open((), tuple(self.bundle.manifest.program), refit=True)
 
     def merged(self, mixture: Mixture) -> Backend:
         """Fully optimised over the weights of a mixture. Raises: BackendError, BundleError, MissingExtra."""
-        names = touched(self.bundle.manifest.program, mixture)
-        return self._open(dict(self.tensors(mixture, names)), refit=False)
+        return self._open(mixture, self.touched(mixture), refit=False)
 
     def build(self, wanted: Recipe, held: Mapping[str, Adapter], proven: frozenset[str]) -> Built:
         """A merged graph whose adapters have passed their golden checks.
@@ -52,14 +52,38 @@ class GraphMaker:
         """Compare with a golden output. Raises: ParityError."""
         check_golden(graph, f"{self.bundle.path}: {what}", expected, self._tolerance)
 
-    def tensors(self, mixture: Mixture, names: tuple[str, ...]) -> Iterator[tuple[str, Array]]:
-        """As `graph_tensors`. Raises: BundleError also if the bundle is another by now."""
-        if names and _stamp(self.bundle.path / WEIGHTS) != self._stamp:
-            raise BundleError(f"{self.bundle.path} was replaced while it was in use: load it again")
-        return graph_tensors(self.bundle, mixture, names) if names else iter(())
+    def touched(self, *mixtures: Mixture) -> tuple[str, ...]:
+        """Graph tensors that any of the mixtures changes."""
+        return self._tensors.touched(*mixtures) if any(mixtures) else ()
 
-    def _open(self, weights: Mapping[str, Array], refit: bool) -> Backend:
+    def edit(self, graph: Backend, mixture: Mixture, names: tuple[str, ...]) -> None:
+        """Give those tensors of an open graph the values they have under a mixture.
+
+        Raises: BundleError; BackendError; some may be changed by then.
+        """
+        if not names:
+            return
+        self._check_stamp()
+        if buffers := graph.lend():
+            self._tensors.write(mixture, buffers, names)
+        else:
+            graph.set_weights(self._tensors.under(mixture, names))
+
+    @cached_property
+    def _tensors(self) -> GraphTensors:
+        return GraphTensors(self.bundle)
+
+    def _open(self, mixture: Mixture, names: tuple[str, ...], refit: bool) -> Backend:
+        weights = {}
+        if names:
+            self._check_stamp()
+            weights = dict(self._tensors.under(mixture, names))
         return self._open_graph(self.bundle.path / GRAPH, self.bundle.manifest.image, weights, refit)
+
+    def _check_stamp(self) -> None:
+        """Raises: BundleError if the bundle is another by now."""
+        if _stamp(self.bundle.path / WEIGHTS) != self._stamp:
+            raise BundleError(f"{self.bundle.path} was replaced while it was in use: load it again")
 
     def _proven(self, mixture: Mixture) -> Backend:
         """Golden outputs are those of the backbone and of one task alone at strength 1; other mixtures have none."""

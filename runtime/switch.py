@@ -26,7 +26,7 @@ from colora.runtime.backend import Backend, BackendFacts
 from colora.runtime.bundle import Bundle
 from colora.runtime.graphs import GraphMaker, Open
 from colora.runtime.hot import HotGraphs, Key, key_of, recipe_of
-from colora.runtime.mixture import Mixture, Part, task_strengths, touched
+from colora.runtime.mixture import Mixture, Part, task_strengths
 from colora.runtime.policy import Costs, check_budget, estimate, reason, room
 from colora.runtime.proof import finite
 from colora.runtime.resident import ResidentAdapters
@@ -262,10 +262,10 @@ class Switcher:
     def _edit(self, graph: Backend, mixture: Mixture) -> Backend:
         program = self.bundle.manifest.program
         if self._held is None or key_of(mixture) != key_of(self._held):
-            names = tuple(program) if self._held is None else touched(program, self._held, mixture)
+            names = tuple(program) if self._held is None else self._make.touched(self._held, mixture)
             self._held = None
             try:
-                graph.set_weights(self._make.tensors(mixture, names))
+                self._make.edit(graph, mixture, names)
             except BaseException:
                 self._proven.clear()  # who knows what the graph holds: all must be proven anew
                 raise

@@ -69,6 +69,10 @@ class Mini:
                 adapted[name] = adapted[name] + strength * p.scale * change.reshape(p.shape)
         return adapted
 
+    def graph_tensors(self, mixture: Mapping[str, float]) -> dict[str, Array]:
+        """Of the graph under a mixture, in float64."""
+        return folded(self.adapted(mixture))
+
     def fill(self, folder: Path) -> Manifest:
         """Everything of a bundle, with a graph that only the null backend takes."""
         (folder / "graph.onnx").write_bytes(b"no graph: for the null backend")

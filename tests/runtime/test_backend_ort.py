@@ -12,7 +12,7 @@ from colora.runtime.backend_null import NullBackend
 from colora.runtime.backend_ort import OrtBackend
 from colora.runtime.bundle import open_bundle
 from colora.runtime.golden import golden_input
-from colora.runtime.mixture import graph_tensors
+from colora.runtime.merge import GraphTensors
 
 CLOSE = 1e-5
 """float32 sums of up to 27 products of order 1, against float64."""
@@ -21,7 +21,8 @@ CLOSE = 1e-5
 @pytest.fixture
 def pristine(ort_bundle: Path) -> Any:
     bundle = open_bundle(ort_bundle)
-    return dict(graph_tensors(bundle, (), bundle.manifest.program))
+    tensors = GraphTensors(bundle).under((), bundle.manifest.program)
+    return {name: tensor.copy() for name, tensor in tensors}
 
 
 def opened(bundle: Path, weights: Any, refit: bool) -> OrtBackend:

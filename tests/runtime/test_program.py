@@ -7,7 +7,7 @@ import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
 from colora.devices.errors import BundleError
-from colora.runtime.program import OPS, operands, parse_program, program_json, run_steps
+from colora.runtime.program import OPS, operands, parse_program, program_json, reads, run_steps
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -82,6 +82,23 @@ def test_sources_are_never_changed() -> None:
     run([["param", "w"], ["scale_in", "g"], ["center_in"], ["add_through", "w2", "b"]][:3], w=w, g=g)
     assert (w == 1).all()
     assert (g == 2).all()
+
+
+def test_a_value_that_is_given_is_written_over_only_if_it_may_be() -> None:
+    steps = parse_program({"t": [["param", "w"], ["scale_out", "s"], ["center_in"]]})["t"][1:]
+    s = np.array([2, 3], np.float32)
+    for writeable in (True, False):
+        value = np.arange(6, dtype=np.float32).reshape(2, 3)
+        value.flags.writeable = writeable
+        result = run_steps("t", steps, {"s": s}.__getitem__, value)
+        assert np.array_equal(result, [[-2, 0, 2], [-3, 0, 3]])
+        assert np.shares_memory(result, value) == writeable
+        assert writeable or np.array_equal(value.ravel(), range(6))
+
+
+def test_reads_count_every_time_a_parameter_is_asked_for() -> None:
+    program = parse_program({"t": [["param", "b"], ["add_through", "w", "b"]], "u": [["param", "w"]]})
+    assert reads(program.values()) == {"b": 2, "w": 2}
 
 
 def test_operands_in_order_each_once() -> None:

@@ -14,6 +14,7 @@ from colora.runtime import resident
 from colora.runtime.adapter import Adapter, write_adapter
 from colora.runtime.backend_ort import OrtBackend
 from colora.runtime.bundle import open_bundle
+from colora.runtime.merge import GraphTensors
 from colora.runtime.resident import ResidentAdapters
 from colora.runtime.session import load
 
@@ -231,11 +232,11 @@ def test_after_a_switch_that_failed_every_task_is_proven_anew(
     with load(ort_bundle, policy="refit", threads=1) as session:
         session.verify()
 
-        def fails(self: OrtBackend, tensors: Any) -> None:
+        def fails(*args: Any) -> None:
             raise BackendError("power dip")
 
         with monkeypatch.context() as patch:
-            patch.setattr(OrtBackend, "set_weights", fails)
+            patch.setattr(GraphTensors, "write", fails)
             with pytest.raises(BackendError, match="power dip"):
                 session.restore(picture(20, 24), "noise")
         run = OrtBackend.run

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from colora.devices.errors import BundleError, CheckpointError
-from colora.runtime.weights import read_header, read_tensors, weights_sha256, write_tensors
+from colora.runtime.weights import MappedTensors, read_header, read_tensors, weights_sha256, write_tensors
 
 TENSORS = {
     "a.weight": np.arange(12, dtype=np.float32).reshape(3, 4),
@@ -124,6 +124,33 @@ write_tensors({str(file)!r}, {{"big": np.zeros(99999, np.float32)}}, {{}})
     assert re.search(r"CheckpointError: .*w\.safetensors was not written: .* unchanged", done.stderr)
     assert file.read_bytes() == before
     assert list(file.parent.iterdir()) == [file]
+
+
+def test_mapped_tensors_are_the_read_ones_and_read_only(file: Path) -> None:
+    mapped, read = MappedTensors(file), read_tensors(file)[0]
+    for _ in range(2):
+        for name in TENSORS:
+            assert mapped[name].dtype == np.float32
+            assert np.array_equal(mapped[name], read[name].astype(np.float32))
+        mapped.release()
+    with pytest.raises(ValueError, match="read-only"):
+        mapped["a.weight"][0, 0] = 1
+    with pytest.raises(KeyError):
+        mapped["b.weight"]
+
+
+def test_a_mapped_file_that_is_replaced_is_read_as_it_was(file: Path) -> None:
+    mapped = MappedTensors(file)
+    write_tensors(file, {"a.weight": np.zeros((3, 4), np.float32)}, {})
+    assert np.array_equal(mapped["a.weight"], TENSORS["a.weight"])
+
+
+def test_mapping_refuses_what_reading_refuses(file: Path, tmp_path: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(BundleError, match=r"w\.safetensors is truncated or damaged"):
+        MappedTensors(file, BundleError)
+    with pytest.raises(BundleError, match="can't be read: No such file"):
+        MappedTensors(tmp_path / "none.safetensors", BundleError)
 
 
 def test_hash_sees_numbers_names_and_shapes_but_not_dtype_or_order() -> None:
