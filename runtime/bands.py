@@ -41,10 +41,13 @@ class TiffRows:
 
     def __init__(self, file: "TiffFile") -> None:
         self.name = str(file.filehandle.path)
-        self._page: Any = file.pages[0]
         self._file = file.filehandle
-        page: Any = self._page
-        reason = _unfit(page)
+        try:
+            page: Any = file.pages[0]
+            reason = _unfit(page)
+        except Exception as e:  # tags of a broken file have any type, or none
+            raise ImageError(f"{self.name} can't be read as TIFF: {type(e).__name__} {e}") from e
+        self._page: Any = page
         if reason:
             raise ImageError(f"{self.name} can't be read in row bands: {reason}")
         self.dtype = np.dtype(page.dtype).newbyteorder("=")
@@ -91,6 +94,7 @@ class TiffRows:
             down = -(-self.shape[0] // self._rows)
             planes = page.samplesperpixel if page.planarconfig == 2 else 1
             tables = {"jpegtables": page.jpegtables} if page.jpegtables is not None else {}
+            filled = 0
             for plane in range(planes):
                 for column in range(across):
                     index = (plane * down + number) * across + column
@@ -101,6 +105,9 @@ class TiffRows:
                         own = slice(plane, plane + 1) if planes > 1 else slice(None)
                         part = band[:h, x : x + w, own]  # tiles reach over the borders
                         part[:] = piece[0, : part.shape[0], : part.shape[1]]
+                        filled += part.size
+            if filled != band.size:
+                raise ValueError(f"{filled} of {band.size} samples are stored")
         except Exception as e:  # decoders raise whatever a broken file leads them to
             raise ImageError(
                 f"{self.name} can't be read as a picture at row {number * self._rows}: {e}"
@@ -212,10 +219,13 @@ def _unfit(page: Any) -> str:
         return f"it holds {page.bitspersample}-bit {page.dtype}"
     if page.photometric not in (UPRIGHT_GREY, UPRIGHT_RGB, UPRIGHT_YCBCR) or page.imagedepth != 1:
         return f"its colours are stored as {getattr(page.photometric, 'name', page.photometric)}"
-    if page.samplesperpixel not in (1, 3, 4):
-        return f"it has {page.samplesperpixel} samples a pixel"
+    samples = (1,) if page.photometric == UPRIGHT_GREY else (3, 4)
+    if page.samplesperpixel not in samples or page.planarconfig not in (1, 2):
+        return f"it has {page.samplesperpixel} samples a pixel in planar configuration {page.planarconfig}"
     if ORIENTATION in page.tags and page.tags[ORIENTATION].value != 1:
         return "it is turned: store it upright"
+    if min(_segment_rows(page), page.imagewidth, page.tilewidth if page.is_tiled else 1) < 1:
+        return "its segments have no rows or no columns"
     if not _plain(page) and _segment_rows(page) * page.imagewidth > MAX_PIXELS:
         return f"it is stored in strips of {_segment_rows(page)} rows: store it in tiles"
     return ""

@@ -185,11 +185,20 @@ def add_task(
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """Path of `name`, refused if it leads out of the folder (by `..`, an absolute path or a link)."""
-    root = folder.resolve()
-    file = (root / name).resolve()
+    """Path of `name`, refused if it leads out of the folder (by `..`, an absolute path or a link) or to no file.
+
+    A pipe, say, would be waited for.
+    """
+    try:
+        root = folder.resolve()
+        file = (root / name).resolve()
+        special = file.exists() and not file.is_file()
+    except (OSError, RuntimeError, ValueError) as e:  # links in a circle, names that no system has
+        raise BundleError(f"{folder} / {name!r:.80} can't be followed: {e}; copy the file in") from e
     if not file.is_relative_to(root):
         raise BundleError(f"{folder / name} leads out of the bundle to {file}: refused; copy the file in")
+    if special:
+        raise BundleError(f"{folder / name} is no regular file: refused; copy the file in")
     return folder / name
 
 

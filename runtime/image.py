@@ -64,6 +64,9 @@ def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, why_w
                     f"{path} has {opened.width}×{opened.height} pixels, more than {max_pixels}, and would be "
                     f"decoded whole ({why_whole}): cut it first"
                 )
+            if opened.format == "PNG":  # has checksums, which Pillow looks at when it is asked to
+                with Image.open(path) as checked:
+                    checked.verify()
             return _from_pillow(opened, path)
     except (ImageError, MemoryError):
         raise

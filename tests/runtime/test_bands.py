@@ -118,6 +118,47 @@ def test_a_damaged_file_leaves_no_result(null_bundle: Path, picture: Any, tmp_pa
     assert sorted(f.name for f in tmp_path.iterdir()) == ["bundle", "clear.tif", "out.tif", "torn.tif"]
 
 
+def patched(path: Path, tag: int, index: int, value: int) -> Path:
+    """The file with another number in one of its tags."""
+    with tifffile.TiffFile(path) as file:
+        found = file.pages[0].tags[tag]
+        size = {3: 2, 4: 4}[found.dtype]
+        at = found.valueoffset + index * size
+    data = bytearray(path.read_bytes())
+    data[at : at + size] = value.to_bytes(size, "little")
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("tag", "index", "value", "message"),
+    [
+        (279, 12, 0, r"row 120: 0 of 3600 samples are stored"),  # StripByteCounts: a strip that is not there
+        (284, 0, 7, r"3 samples a pixel in planar configuration 7"),  # it means nothing
+        (277, 0, 1, r"1 samples a pixel in planar"),  # of an RGB picture
+        (278, 0, 0, r"its segments have no rows"),
+    ],
+)
+def test_tags_that_lie_are_refused(
+    tag: int, index: int, value: int, message: str, null_bundle: Path, picture: Any, tmp_path: Path
+) -> None:
+    """Found by benchmarks.fuzz: black rows, pixels in the wrong place, or an error of tifffile's."""
+    file = tiff(tmp_path / "bad.tif", picture(200, 120), compression="zlib", rowsperstrip=10)
+    patched(file, tag, index, value)
+    with load(null_bundle, "null") as session, pytest.raises(ImageError, match=rf"bad\.tif.*{message}"):
+        restore_bands(session, file, tmp_path / "out.tif", "rain")
+
+
+def test_a_file_without_pages_is_refused(null_bundle: Path, picture: Any, tmp_path: Path) -> None:
+    file = tiff(tmp_path / "bad.tif", picture(200, 120))
+    file.write_bytes(file.read_bytes()[:4] + bytes(4))
+    with (
+        load(null_bundle, "null") as session,
+        pytest.raises(ImageError, match=r"bad\.tif can't be read as TIFF"),
+    ):
+        restore_bands(session, file, tmp_path / "out.tif", "rain")
+
+
 def test_what_goes_whole_says_why(picture: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out, image = tmp_path / "out.tif", picture(120, 100)
     large = tiff(tmp_path / "large.tif", image)

@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,17 @@ def saved(picture: Any, **options: Any) -> bytes:
 def test_bad_files_are_refused_by_name(make: Callable[[], bytes], message: str, tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(make())
     with pytest.raises(ImageError, match=rf"bad\.png.*({message})"):
+        read_image(tmp_path / "bad.png")
+
+
+def test_a_png_with_a_wrong_checksum_is_refused(tmp_path: Path) -> None:
+    """Found by benchmarks.fuzz: Pillow decodes rows whose checksum is wrong, to other pixels, without a word."""
+    whole = saved(Image.fromarray(RGB), format="PNG", compress_level=0)
+    at = whole.index(b"IDAT") + 20
+    (tmp_path / "bad.png").write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    with Image.open(tmp_path / "bad.png") as opened, suppress(OSError):
+        assert not np.array_equal(np.asarray(opened), RGB)
+    with pytest.raises(ImageError, match=r"bad\.png can't be read as a picture"):
         read_image(tmp_path / "bad.png")
 
 
