@@ -6,6 +6,7 @@ unknown fields.
 
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ FORMAT = 1
 KINDS = ("shared", "merged")
 PRECISIONS = ("fp32", "fp16")
 PAD_MODES = ("zeros", "reflect", "edge")
+ACTIVATION_BYTES = 2048.0
+"""For each pixel where a bundle does not say: 16 maps of 32 channels in float32, three times what NAFNet of that width holds."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,8 @@ class Manifest:
     """The merged task; empty in a shared bundle."""
     adapter_sha256: str = ""
     """`content_sha256` of the merged adapter; empty in a shared bundle."""
+    activation_bytes_per_pixel: float = ACTIVATION_BYTES
+    """Most that is alive at one time in a run, by the graph's shapes, for each pixel (runtime/workload.py)."""
     files: Mapping[str, FileRecord] = field(default_factory=dict)
     """Path inside the bundle → record; filled in by `write_bundle`."""
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -155,6 +160,10 @@ class Manifest:
             )
         if self.precision not in PRECISIONS:
             raise BundleError(f"precision {self.precision!r}; expected {' or '.join(PRECISIONS)}")
+        if not 0 < self.activation_bytes_per_pixel < math.inf:
+            raise BundleError(
+                f"activations of {self.activation_bytes_per_pixel} bytes a pixel; expected more than 0"
+            )
         if not re.fullmatch("[0-9a-f]{64}", self.backbone_sha256):
             raise BundleError(f"backbone_sha256 {self.backbone_sha256!r} is no SHA-256")
         if self.pad.multiple_of % self.shapes.multiple_of:
@@ -192,6 +201,7 @@ def parse_manifest(raw: bytes, where: str) -> Manifest:
         data["files"] = {name: _build(FileRecord, record) for name, record in data["files"].items()}
         data["versions"] = {name: str(version) for name, version in data["versions"].items()}
         data["program"] = parse_program(data["program"])
+        data.setdefault("activation_bytes_per_pixel", ACTIVATION_BYTES)  # the first bundles do not have it
         return _build(Manifest, data)
     except BundleError as e:
         raise BundleError(f"{where}: {e}") from e

@@ -5,8 +5,9 @@ is its own affair. With G the size of the graph and its numbers as files:
 
 - the graph edited in place: G, its weights in buffers;
 - each merged graph: MERGED_COPIES · G (our buffers, the package's copy, its repacked copy);
-- activations, once for all graphs, which share an arena: 4 bytes · MAPS · width · pixels of the largest picture that
-  runs whole, where width is the channels that the first convolution makes of RGB;
+- activations, once for all graphs, which share an arena: SPARE · what the manifest says for each pixel (the most
+  that is alive at one time by the graph's shapes, as in devices/plan.py) · pixels of the largest picture that
+  runs whole;
 - adapters: their files in `tasks/`, or the numbers held, whichever is more.
 
 The caller's pictures and the Python process are not counted.
@@ -22,10 +23,8 @@ HOT_TASKS = 2
 """Merged graphs kept open where neither `hot_tasks` nor a budget says how many."""
 MERGED_COPIES = 3
 """ONNX Runtime 1.31.1, 3×3 convolutions of 32 MB: the process grew by 138, 96 and 80 MB for three more sessions."""
-MAPS = 16
-"""Feature maps of full width and size alive at the peak: a NAFNet block holds 7, and arenas grow by doubling."""
-WIDTH = 64
-"""Taken where the bundle does not say: merged ones have no list of shapes."""
+SPARE = 1.5
+"""What an arena takes, against what is alive in it: `python -m colora.benchmarks.activations` measures it."""
 MB = 1e6
 
 
@@ -59,13 +58,14 @@ def estimate(bundle: Bundle, adapter_bytes: int = 0) -> Costs:
     manifest = bundle.manifest
     stem = GRAPH.rpartition(".")[0] + "."
     graph = sum(record.size_bytes for name, record in manifest.files.items() if name.startswith(stem))
-    widths = [s[0] for s in bundle.shapes.values() if len(s) == 4 and s[1] == 3]
-    side = manifest.tile.when_above
+    per_pixel = manifest.activation_bytes_per_pixel
+    if manifest.precision == "fp16":  # which a CPU computes in float32
+        per_pixel *= 2
     files = [] if manifest.kind == "merged" else [bundle.task_file(task) for task in bundle.tasks]
     return Costs(
         graph=graph,
         merged_graph=MERGED_COPIES * graph,
-        activations=4 * MAPS * max(widths, default=WIDTH) * side * side,
+        activations=round(SPARE * per_pixel * manifest.tile.when_above**2),
         adapters=max(adapter_bytes, sum(file.stat().st_size for file in files if file.exists())),
     )
 

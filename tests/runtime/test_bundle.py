@@ -15,7 +15,15 @@ import pytest
 from colora.devices.errors import BundleError, CheckpointError, UnknownName
 from colora.runtime.adapter import write_adapter
 from colora.runtime.bundle import add_task, open_bundle, write_bundle, write_golden
-from colora.runtime.manifest import Manifest, Pad, Shapes, Tile, manifest_bytes, parse_manifest
+from colora.runtime.manifest import (
+    ACTIVATION_BYTES,
+    Manifest,
+    Pad,
+    Shapes,
+    Tile,
+    manifest_bytes,
+    parse_manifest,
+)
 from colora.runtime.weights import write_tensors
 
 
@@ -150,6 +158,9 @@ def test_a_folder_without_manifest_is_no_bundle(null_bundle: Path) -> None:
         (lambda m: m["tile"].update(size=64.0), r"Tile\.size is 64\.0; expected"),
         (lambda m: m["shapes"].update(min=[4]), r"Shapes\.min is \(4,\)"),
         (lambda m: m.update(kind="merged"), "a merged bundle with task '' and 8 switchable tensors"),
+        (lambda m: m.update(activation_bytes_per_pixel=0.0), "activations of 0.0 bytes a pixel"),
+        (lambda m: m.update(activation_bytes_per_pixel=float("inf")), "activations of inf bytes a pixel"),
+        (lambda m: m.update(activation_bytes_per_pixel="9"), r"Manifest\.activation_bytes_per_pixel is '9'"),
         (lambda m: m.update(target=None), r"Manifest\.target is None"),
         (lambda m: m["program"].update(w1=[["exec", "rm"]]), "weight program of w1: unknown step"),
         (
@@ -308,3 +319,11 @@ def test_facts_that_contradict_are_refused(mini: Any) -> None:
 
 def test_the_manifest_round_trips(mini: Any) -> None:
     assert parse_manifest(manifest_bytes(mini.manifest), "here") == mini.manifest
+
+
+def test_a_bundle_that_does_not_say_what_its_activations_take_is_read(null_bundle: Path) -> None:
+    """The first ones did not; a cautious figure stands for it."""
+    edit_manifest(null_bundle, lambda m: m.update(activation_bytes_per_pixel=12.5))
+    assert open_bundle(null_bundle).manifest.activation_bytes_per_pixel == 12.5
+    edit_manifest(null_bundle, lambda m: m.pop("activation_bytes_per_pixel"))
+    assert open_bundle(null_bundle).manifest.activation_bytes_per_pixel == ACTIVATION_BYTES

@@ -14,7 +14,7 @@ from colora.devices.errors import BackendError, BundleError, CheckpointError, Un
 from colora.runtime.adapter import write_adapter
 from colora.runtime.backend_null import NullBackend
 from colora.runtime.bundle import open_bundle, write_bundle
-from colora.runtime.policy import MAPS, MERGED_COPIES, estimate, room
+from colora.runtime.policy import MERGED_COPIES, SPARE, estimate, room
 from colora.runtime.session import Session, load
 
 MIX: Any = {"rain": 0.5, "noise": 0.5}
@@ -54,10 +54,15 @@ def test_the_rule(null_bundle: Path) -> None:
     costs = estimate(open_bundle(null_bundle))
     graph = (null_bundle / "graph.onnx").stat().st_size
     adapters = sum(file.stat().st_size for file in (null_bundle / "tasks").iterdir())
-    activations = 4 * MAPS * 8 * 96 * 96  # conv1 makes 8 channels; pictures up to 96×96 run whole
+    activations = round(SPARE * 2048 * 96 * 96)  # the bundle does not say; pictures up to 96×96 run whole
     assert dataclasses.astuple(costs) == (graph, MERGED_COPIES * graph, activations, adapters)
     assert costs.total(True, 2) == graph + 2 * MERGED_COPIES * graph + activations + adapters
     assert estimate(open_bundle(null_bundle), 10**9).adapters == 10**9
+    bundle = open_bundle(null_bundle)
+    for precision, factor in (("fp32", 1), ("fp16", 2)):  # a CPU computes float16 in float32
+        manifest = dataclasses.replace(bundle.manifest, activation_bytes_per_pixel=100.0, precision=precision)
+        said = estimate(dataclasses.replace(bundle, manifest=manifest))
+        assert said.activations == round(SPARE * factor * 100 * 96 * 96)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +95,7 @@ def test_a_budget_below_the_minimum_says_what_it_would_need(
 ) -> None:
     needed = budget(null_bundle, 0 if refit else 1, refit)
     with pytest.raises(
-        BackendError, match=rf"memory_budget is 4\.8\d MB; .* needs at .*: raise it to {needed}"
+        BackendError, match=rf"memory_budget is 28\.4\d MB; .* needs at .*: raise it to {needed}"
     ):
         load(null_bundle, "null", policy, needed - 1)
     with load(null_bundle, "null", policy, needed) as session:
@@ -103,7 +108,7 @@ def test_auto_decides_from_the_budget_and_says_why(null_bundle: Path) -> None:
         with load(null_bundle, "null", memory_budget=given) as session:
             facts = session.describe()
             assert (facts.policy, facts.merged_room, facts.memory_budget) == (policy, merged, given)
-            assert f"MB has room for {merged} merged: 4.8" in facts.why
+            assert f"MB has room for {merged} merged: 28.4" in facts.why
             assert facts.estimated_bytes <= given
     with load(null_bundle, "null", "refit", given) as session:
         assert (session.describe().policy, session.describe().merged_room) == ("refit", 0)
