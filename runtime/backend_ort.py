@@ -103,6 +103,9 @@ class OrtBackend:
                 raise BackendError(f"{self._graph}: {name} is {tensor.dtype} {tensor.shape}, not {expected}")
             buffer[...] = tensor
 
+    def lend(self) -> Mapping[str, Array]:
+        return self._buffers if self._refit else {}
+
     def close(self) -> None:
         self._session = None
         self._values = {}

@@ -23,7 +23,7 @@ KINDS = ("shared", "merged")
 PRECISIONS = ("fp32", "fp16")
 PAD_MODES = ("zeros", "reflect", "edge")
 ACTIVATION_BYTES = 2048.0
-"""For each pixel where a bundle does not say: 16 maps of 32 channels in float32, three times what NAFNet of that width holds."""
+"""For each pixel where a bundle does not say: 16 maps of 32 channels, three times what NAFNet of that width holds."""
 
 
 @dataclass(frozen=True)
