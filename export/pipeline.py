@@ -33,6 +33,7 @@ from colora.runtime.manifest import ImageConvention, Manifest, Shapes
 from colora.runtime.program import Program
 from colora.runtime.session import GOLDEN_TOLERANCE
 from colora.runtime.weights import Array, write_tensors
+from colora.runtime.workload import graph_workload
 from colora.train.backbones import DEFAULT_BACKBONE
 from colora.train.photos import Pair
 from torch import nn
@@ -166,7 +167,8 @@ def run_plan(
             progress("parity")
             parity.append(_parity(plan, weights, folder / GRAPH, manifest, tolerance, compiled.stages))
         write_text(folder / PARITY, compare.parity_json(parity[0], losses))
-        return manifest
+        work = graph_workload(folder / GRAPH, manifest.image.input, manifest.shapes.opt[0], plan.precision)
+        return replace(manifest, activation_bytes_per_pixel=work.activation_bytes_per_pixel)
 
     write_bundle(plan.output, fill)
     written = [file for file in plan.output.rglob("*") if file.is_file()]

@@ -22,6 +22,7 @@ from colora.runtime.bundle import open_bundle
 from colora.runtime.program import run_steps
 from colora.runtime.session import load
 from colora.runtime.tiles import padded
+from colora.runtime.workload import graph_workload
 from colora.runtime.weights import Array
 from colora.train.checkpoint import arrays
 from hypothesis import HealthCheck, given, settings
@@ -58,6 +59,8 @@ def test_bundle_has_exactly_these_files_and_opens(bundle: Report, tiny: Any) -> 
     assert opened.manifest.backbone == tiny.backbone.name
     assert opened.manifest.backbone_sha256 == tiny.sha256
     assert opened.manifest.target == "cpu"
+    counted = graph_workload(opened.path / "graph.onnx", "input", opened.manifest.shapes.opt[0])
+    assert opened.manifest.activation_bytes_per_pixel == counted.activation_bytes_per_pixel
 
 
 @pytest.mark.parametrize("size", SIZES)
