@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,8 @@ FORMS: dict[str, tuple[str, ...]] = {
     "affine": ("onnxsim", "affine"),
     "affine, split": ("onnxsim", "affine", "split"),
     "affine, split, pool": ("onnxsim", "affine", "split", "pool"),
-    "every pass": ("onnxsim", "constants", "affine", "pixel-scale", "mean", "split", "pool"),
+    "affine, mean, split, moments, pool": ("onnxsim", "affine", "mean", "split", "moments", "pool"),
+    "the same, blocks": ("onnxsim", "affine", "mean", "split", "moments", "blocks", "pool"),
 }
 """Name → passes of export/passes.py."""
 
@@ -26,7 +28,7 @@ def form_folder(number: int) -> str:
     return f"form{number}"
 
 
-def write_forms(backbone: str, folder: Path) -> None:
+def write_forms(backbone: str, folder: Path, forms: Mapping[str, tuple[str, ...]] = FORMS) -> None:
     """Our graph of the backbone in every form, symbolic in size: graph.onnx and graph.data in a folder each.
 
     Raises: what `make_plan` and `compile_graph` raise for a backbone.
@@ -43,7 +45,7 @@ def write_forms(backbone: str, folder: Path) -> None:
     weights = arrays(checkpoint.module)
     twin = make_twin(checkpoint.module)
     traced = trace(twin, checkpoint.backbone.pad.multiple_of)
-    for number, names in enumerate(FORMS.values()):
+    for number, names in enumerate(forms.values()):
         draft = Draft(traced, twin.program)
         run_passes(draft, find_passes(names))
         graph = bare(draft.proto())

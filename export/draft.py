@@ -237,6 +237,27 @@ def constant(value: ir.Value | None) -> Array | None:
     return None if tensor is None else np.asarray(tensor.numpy())
 
 
+def constant_kernel(draft: Draft, before: ir.Node, out: int, into: int, number: float) -> ir.Value:
+    """A kernel of out×into×1×1 with one number everywhere, in front of `before` or, if it is there, where it is.
+
+    An operator rather than numbers: a graph's numbers are its weights, and the runtime makes this one when it opens.
+    """
+    import onnx_ir as ir
+
+    name = f"kernel_{out}x{into}_{number:.6g}"
+    for node in draft.graph:
+        if node.name == name:
+            return node.outputs[0]
+    shape = ir.val(f"{name}_shape", const_value=ir.tensor(np.array([out, into, 1, 1]), name=f"{name}_shape"))
+    draft.graph.register_initializer(shape)
+    value = ir.tensor(np.array([number], np.float32))
+    node = ir.node("ConstantOfShape", [shape], {"value": value}, name=name)
+    node.outputs[0].name = f"{name}_output"
+    node.outputs[0].dtype, node.outputs[0].shape = ir.DataType.FLOAT, ir.Shape([out, into, 1, 1])
+    draft.graph.insert_before(before, node)
+    return node.outputs[0]
+
+
 def sizes(value: ir.Value) -> tuple[int, ...]:
     """Shape of a weight."""
     return tuple(int(size) for size in value.shape) if value.shape is not None else ()  # type: ignore[arg-type]

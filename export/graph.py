@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from colora.devices.errors import GraphError
+from colora.export.shapes import with_shapes
 from colora.runtime.bundle import GRAPH
 from colora.runtime.manifest import ImageConvention
 from colora.runtime.program import Program
@@ -137,8 +138,7 @@ def close(model: onnx.ModelProto, shapes: Shapes, value: Callable[[str], Array],
     """
     import onnx
 
-    closed = onnx.ModelProto()
-    closed.CopyFrom(model)
+    closed = with_shapes(model)
     image = next(i for i in closed.graph.input if i.name == ImageConvention().input)
     types = {i.name: i.type.tensor_type.elem_type for i in closed.graph.input}
     del closed.graph.input[:]

@@ -2,7 +2,8 @@
 
     W·(x − 1·mean(x))  =  W·(I − 11ᵀ/C)·x        mean over the C channels of each pixel
 
-The convolution then reads x itself and no longer waits for the mean. The difference stays where the variance is made of
+The same with one factor per pixel, W·((x − 1·mean(x)) ⊙ r), which is left where it is. The convolution then reads x
+itself and no longer waits for the mean. The difference stays where the variance is made of
 it: mean((x − mean)²). E[x²] − mean² would be one operator shorter, and loses (mean/σ)² digits; the product with the
 centred kernel only mean/σ, as many as the difference itself loses.
 
@@ -16,7 +17,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from colora.export.convolution import Convolution, convolution
-from colora.export.draft import Draft, Outcome, at_each, constant, integer, name_of, producer
+from colora.export.draft import (
+    Draft,
+    Outcome,
+    at_each,
+    channels,
+    constant,
+    integer,
+    name_of,
+    other_readers,
+    producer,
+)
 from colora.runtime.program import Step
 
 if TYPE_CHECKING:
@@ -28,6 +39,9 @@ class Place:
     conv: Convolution
     picture: ir.Value
     mean: ir.Node
+    difference: ir.Value
+    product: ir.Node | None
+    """of difference and factor, where there is a factor"""
 
 
 def run(draft: Draft) -> Outcome:
@@ -36,13 +50,17 @@ def run(draft: Draft) -> Outcome:
 
 def match(draft: Draft, node: ir.Node) -> Place | None:
     conv = convolution(draft, node)
-    difference = producer(conv.x, "Sub") if conv else None
-    if conv is None or difference is None:
+    if conv is None:
+        return None
+    product = producer(conv.x, "Mul")
+    factors = [value for value in product.inputs if channels(value) != 1] if product else [conv.x]
+    difference = producer(factors[0], "Sub") if len(factors) == 1 else None
+    if difference is None:
         return None
     picture, mean = difference.inputs[0], producer(difference.inputs[1], "ReduceMean")
     if picture is None or mean is None or mean.inputs[0] is not picture:
         return None
-    return Place(conv, picture, mean)
+    return Place(conv, picture, mean, difference.outputs[0], product)
 
 
 def check(draft: Draft, place: Place) -> str:
@@ -51,6 +69,8 @@ def check(draft: Draft, place: Place) -> str:
         return "the mean is not that of the channels"
     if reason := place.conv.not_pointwise() or place.conv.shared_weight():
         return reason
+    if place.product and (others := other_readers(place.product.outputs[0], place.conv.node)):
+        return f"the product is read by {others} too"
     steps = draft.steps(place.conv.kernel)
     odd = [step.op for step in steps if step.op not in ("param", "scale_in", "slice_out")]
     return f"{place.conv.kernel.name} has been through {', '.join(odd)}" if odd else ""
@@ -58,4 +78,7 @@ def check(draft: Draft, place: Place) -> str:
 
 def rewrite(draft: Draft, place: Place) -> None:
     draft.program[name_of(place.conv.kernel)] += (Step("center_in"),)
-    place.conv.node.replace_input_with(0, place.picture)
+    reader = place.product or place.conv.node
+    for index, value in enumerate(reader.inputs):
+        if value is place.difference:
+            reader.replace_input_with(index, place.picture)

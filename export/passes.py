@@ -9,8 +9,10 @@ from colora.devices.device import Device
 from colora.devices.errors import GraphError, unknown
 from colora.export import (
     pass_affine,
+    pass_blocks,
     pass_constants,
     pass_mean,
+    pass_moments,
     pass_onnxsim,
     pass_pixel_scale,
     pass_pool,
@@ -39,12 +41,14 @@ PASSES = {
         Pass("pixel-scale", "1/σ of a norm → behind the 1×1 convolution", pass_pixel_scale.run),
         Pass("mean", "a norm's mean → the kernel of the 1×1 convolution", pass_mean.run),
         Pass("split", "SimpleGate's Split → convolutions in two halves", pass_split.run),
+        Pass("moments", "1/σ of a norm → made and spread by 1×1 convolutions", pass_moments.run),
+        Pass("blocks", "pixel shuffle before a skip → back into channel blocks", pass_blocks.run),
         Pass("pool", "mean over the picture → GlobalAveragePool", pass_pool.run),
     )
 }
 """Name → pass, in the one order in which they run, whatever the order they are asked for in."""
 
-KEEP_WEIGHTS = frozenset(("onnxsim", "constants", "pool"))
+KEEP_WEIGHTS = frozenset(("onnxsim", "constants", "moments", "blocks", "pool"))
 """Passes that leave weights and program as they are."""
 
 TARGET_PASSES: Mapping[str, tuple[str, ...]] = {

@@ -15,18 +15,22 @@ BEHIND = """
   y = Conv (centred, weight)
   output = Mul (y, rstd)
 }"""
+BEFORE = "output = Conv (normal, weight) }"
 
 
 @pytest.mark.parametrize("mean", [0.0, 100.0])
+@pytest.mark.parametrize(("factor", "reads"), [(BEHIND, "input"), (BEFORE, "normal")])
 def test_the_convolution_reads_the_picture_itself(
-    draft_of: Any, norm: str, open_graph: Any, random_params: Any, mean: float
+    draft_of: Any, norm: str, open_graph: Any, random_params: Any, mean: float, factor: str, reads: str
 ) -> None:
-    draft = draft_of(HEAD + norm + BEHIND)
+    draft = draft_of(HEAD + norm + factor)
     before, program_before = draft.proto(), dict(draft.program)
     assert run(draft).fired == 1
     after = draft.proto()
     (conv,) = [node for node in after.graph.node if node.op_type == "Conv"]
-    assert list(conv.input) == ["input", "weight"]
+    assert list(conv.input) == [reads, "weight"]
+    (product,) = [node for node in after.graph.node if node.op_type == "Mul" and "rstd" in node.input]
+    assert "centred" not in product.input
     assert draft.program["weight"] == (Step("param", ("weight",)), Step("center_in"))
     params = random_params(0, weight=(6, 4, 1, 1), wide=(6, 4, 3, 3))
     image = np.float32(mean) + np.random.default_rng(1).standard_normal((1, 4, 5, 7), dtype=np.float32)
@@ -44,6 +48,10 @@ def test_the_convolution_reads_the_picture_itself(
         (
             "m = ReduceMean (input, space)\n d = Sub (input, m)\n [conv] output = Conv (d, weight)",
             "the mean is not that of the channels",
+        ),
+        (
+            "[conv] y = Conv (normal, weight)\n [late] z = Relu (normal)\n output = Add (y, z)",
+            "the product is read by late too",
         ),
     ],
 )

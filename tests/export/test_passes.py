@@ -148,6 +148,8 @@ def test_every_pass_fires_where_it_is_meant_to(draft_of: Any, layout: str) -> No
         "pixel-scale": per_block,
         "mean": 0 if "BiasFree" in layout else per_block,
         "split": per_block,
+        "moments": per_block,
+        "blocks": 0,
         "pool": int(naf),
     }
     refused = {name: outcome.refused for name, outcome in outcomes.items() if outcome.refused}
