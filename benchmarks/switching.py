@@ -133,32 +133,32 @@ def make_bundle(backbone: str, passes: Iterable[str] | None, folder: Path) -> Pa
     ).output
 
 
-def print_table(results: Mapping[str, Any]) -> str:
-    """The table, also as text."""
+def print_tables(results: Mapping[str, Any]) -> str:
+    """Times and ratios, aligned; also returned as text."""
     from rich.console import Console
     from rich.table import Table
 
     console = Console(record=True)
     if not console.is_terminal:
         console.width = 110
-    table = Table("backbone", "", "ms p50", "ms p95", "", "median", "quartiles", "target")
-    for i, column in enumerate(table.columns):
-        column.no_wrap, column.justify = True, "left" if i in (0, 1, 4) else "right"
+    times = Table("backbone", "changed by a switch", "W0 resident", "call", "ms p50", "ms p95")
+    ratios = Table("backbone", "ratio", "median", "quartiles", "target")
     for name, found in results.items():
-        told = [
-            name,
-            f"{found['changed_bytes'] / 1e6:.1f} MB change",
-            f"in {found['changed_tensors']} tensors",
-        ]
-        told.append(f"W0 resident {found['source_resident_bytes'] / 1e6:.1f} MB")
-        ratios = [(k, x, TARGETS[k]) for k, x in found["ratios"].items()]
-        for i, (call, x) in enumerate(found["times"].items()):
-            row = [told[i], call, f"{x['ms_p50']:.2f}", f"{x['ms_p95']:.2f}"]
-            if i < len(ratios):
-                ratio, q, target = ratios[i]
-                row += [ratio, f"{q['p50']:.3f}", f"{q['p25']:.3f} – {q['p75']:.3f}", f"≤ {target:g}"]
-            table.add_row(*row, end_section=i == len(found["times"]) - 1)
-    console.print(table)
+        facts = [name, f"{found['changed_bytes'] / 1e6:.1f} MB, {found['changed_tensors']} tensors"]
+        facts.append(f"{found['source_resident_bytes'] / 1e6:.1f} of {found['source_bytes'] / 1e6:.1f} MB")
+        for call, x in found["times"].items():
+            times.add_row(*facts, call, f"{x['ms_p50']:.2f}", f"{x['ms_p95']:.2f}")
+            facts = [""] * len(facts)
+        for ratio, x in found["ratios"].items():
+            quartiles = f"{x['p25']:.3f} – {x['p75']:.3f}"
+            ratios.add_row(name, ratio, f"{x['p50']:.3f}", quartiles, f"≤ {TARGETS[ratio]:g}")
+        times.add_section()
+        ratios.add_section()
+    for table in (times, ratios):
+        for column in table.columns:
+            numbers = column.header in ("ms p50", "ms p95", "median", "quartiles", "target")
+            column.no_wrap, column.justify = True, "right" if numbers else "left"
+        console.print(table)
     return console.export_text()
 
 
@@ -201,7 +201,7 @@ def command(
                 str(threads),
                 str(rounds),
             )
-    text = print_table(results)
+    text = print_tables(results)
     path = record_path(output, where, "onnxruntime")
     path = path.with_name(f"switching-{path.name}")
     settings = {"passes": passes, "threads": threads, "rounds": rounds}
