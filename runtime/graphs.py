@@ -77,7 +77,10 @@ class GraphMaker:
         weights = {}
         if names:
             self._check_stamp()
-            weights = dict(self._tensors.under(mixture, names))
+            try:
+                weights = dict(self._tensors.under(mixture, names))
+            except BundleError as e:
+                raise BundleError(f"{self.bundle.path}: {e}: export it again") from e
         return self._open_graph(self.bundle.path / GRAPH, self.bundle.manifest.image, weights, refit)
 
     def _check_stamp(self) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from colora.devices.errors import BundleError, CheckpointError, UnknownName
+from colora.devices.errors import BundleError, CheckpointError, ColoraError, UnknownName
 from colora.runtime.adapter import write_adapter
 from colora.runtime.bundle import add_task, open_bundle, write_bundle, write_golden
 from colora.runtime.manifest import (
@@ -205,6 +206,29 @@ def test_links_that_lead_out_are_refused(mini: Any, null_bundle: Path, tmp_path:
     (null_bundle / "tasks" / "rain.safetensors").symlink_to(tmp_path / "rain.safetensors")
     with pytest.raises(BundleError, match=r"rain\.safetensors leads out"):
         open_bundle(null_bundle).read_task("rain")
+
+
+def test_links_in_circles_and_pipes_are_refused(null_bundle: Path) -> None:
+    """Found by benchmarks.fuzz: the one raised RuntimeError, the other would be waited for."""
+    rain = null_bundle / "tasks" / "rain.safetensors"
+    rain.unlink()
+    rain.symlink_to(rain)
+    with pytest.raises(ColoraError, match=r"rain\.safetensors"):
+        open_bundle(null_bundle).read_task("rain")
+    for name in ("tasks/rain.safetensors", "golden.npz"):
+        (null_bundle / name).unlink()
+        os.mkfifo(null_bundle / name)
+        with pytest.raises(
+            BundleError, match=rf"{Path(name).name} is no regular file: refused; copy the file in"
+        ):
+            open_bundle(null_bundle).read_task("rain")
+
+
+@pytest.mark.parametrize("name", ["graph\0.onnx", "\ud800", "n" * 300])
+def test_names_that_no_system_has_are_refused(name: str, null_bundle: Path) -> None:
+    edit_manifest(null_bundle, lambda m: m["files"].update({name: m["files"]["graph.onnx"]}))
+    with pytest.raises(BundleError, match=r"can't be (followed|read)"):
+        open_bundle(null_bundle)
 
 
 def test_a_golden_file_that_unpacks_to_much_is_refused(null_bundle: Path) -> None:
