@@ -10,7 +10,6 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 
 from colora.devices.errors import (
     BackendError,
@@ -22,6 +21,7 @@ from colora.devices.errors import (
     unknown,
 )
 from colora.runtime.adapter import Adapter
+from colora.runtime.ahead import BuildAhead
 from colora.runtime.backend import Backend, BackendFacts
 from colora.runtime.bundle import Bundle
 from colora.runtime.graphs import GraphMaker, Open
@@ -30,7 +30,7 @@ from colora.runtime.mixture import Mixture, Part, task_strengths
 from colora.runtime.policy import Costs, check_budget, estimate, reason, room
 from colora.runtime.proof import finite
 from colora.runtime.resident import ResidentAdapters
-from colora.runtime.use import Recipe, UseHistory, recipe
+from colora.runtime.use import Recipe, recipe
 from colora.runtime.weights import Array
 
 _log = logging.getLogger(__name__)
@@ -63,8 +63,8 @@ class Switcher:
         self.switches = 0
         """Times that the weights of one mixture gave way to those of another, golden checks included."""
         self.hot = HotGraphs()
-        self._history = UseHistory()
         self._proven: set[str] = set()  # content hashes of adapters that passed their golden check
+        self._ahead = BuildAhead(self.hot, self._make, self.adapters.held, self._proven)
         self._graph: Backend | None = None  # refit: the one graph, and the mixture it holds
         self._held: Mixture | None = ()  # None: unknown, after a switch that failed half-way
         self._current: Key | None = None  # of the graph in use
@@ -119,15 +119,13 @@ class Switcher:
         """
         self._be_ready()
         asked = recipe(task_strengths(task or self.bundle.manifest.task, strength))
-        self._adopt(asked if self._graph is None else None)
+        self._ahead.adopt(asked if self._graph is None else None)
         mixture = self._mixture(task, strength)
         for part in mixture:
             self._prove(part.adapter)
         graph = self._enter(mixture)
         self.hot.keep_only(key_of(mixture))
-        likely = self._history.note(recipe_of(key_of(mixture)))
-        if likely is not None:
-            self._suggest(likely)
+        self._ahead.note(recipe_of(key_of(mixture)), self.room(), self._current, self._graph is not None)
         return finite(graph)
 
     def prefetch(self, task: str | Mapping[str, float], strength: float) -> None:
@@ -142,13 +140,10 @@ class Switcher:
             if name not in self.adapters.tasks:
                 raise unknown("task", name, self.adapters.tasks)
         wanted = recipe(strengths)
-        self._adopt(None)
-        if self.bundle.manifest.kind == "merged" or self.hot.coming(wanted):
+        self._ahead.adopt(None)
+        if self.bundle.manifest.kind == "merged" or self._ahead.announce(wanted, self.room(), self._current):
             return
-        if self.hot.fits(self.room(), self._current):
-            self._begin(wanted)
-            self.hot.announce(wanted)
-        elif self._graph is not None:
+        if self._graph is not None:
             for part in self._mixture(task, strength):
                 self._prove(part.adapter)
 
@@ -271,33 +266,6 @@ class Switcher:
                 raise
             self._held = mixture
         return graph
-
-    def _suggest(self, likely: Recipe) -> None:
-        """Build what probably comes next, unless it would drive out what was announced, or what was used later
-        where refit can serve."""
-        if self.hot.coming(likely) or self.hot.failed(likely):
-            return
-        limit = self.room()
-        if not self.hot.fits(limit, self._current):
-            return
-        out = self.hot.evictable(limit, self._current)
-        if any(self.hot.announced(recipe_of(key)) for key in out):
-            return
-        if self._graph is not None and any(self._history.later(recipe_of(key), likely) for key in out):
-            return
-        self._begin(likely)
-
-    def _begin(self, wanted: Recipe) -> None:
-        """Build in the background; there is room once the graphs used longest ago are gone."""
-        for key in self.hot.evictable(self.room(), self._current):
-            self.hot.remove(key)
-        held = {task: adapter for task, _ in wanted if (adapter := self.adapters.held(task)) is not None}
-        self.hot.begin(wanted, partial(self._make.build, wanted, held, frozenset(self._proven)))
-
-    def _adopt(self, wait_for: Recipe | None) -> None:
-        """Take over what the background thread has made."""
-        for mixture in self.hot.adopt(wait_for):
-            self._proven.update(part.adapter.content_sha256 for part in mixture)
 
     def _prove(self, adapter: Adapter) -> None:
         """Check an adapter unless it has passed before. Raises: ParityError."""
