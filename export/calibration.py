@@ -70,6 +70,11 @@ def pictures_of(plan: Plan) -> dict[str, list[Pair]]:
     """Network → its `task_pictures`; the backbone is shown those of the first task. Raises: ImageError."""
     multiple = plan.checkpoint.backbone.pad.multiple_of
     names = [task.adapter.task for task in plan.tasks]
+    if plan.precision == "int8" and plan.calibrate is None and names[0] not in TASKS:
+        raise ImageError(
+            f"int8 takes its ranges from pictures that the task will see, and how {names[0]!r} degrades pictures is "
+            "not known: give --calibrate with pairs, a folder with input/ and target/"
+        )
     found = {name: task_pictures(name, plan.calibrate, PICTURES, multiple) for name in names}
     return {BACKBONE: found[names[0]]} | found
 

@@ -51,7 +51,8 @@ if TYPE_CHECKING:
 @click.option(
     "--calibrate",
     type=Path,
-    help="Photographs, or pairs in input/ and target/, to measure precision on.  [default: two shipped photographs]",
+    help="Photographs, or pairs in input/ and target/: what precision is measured on and int8 calibrated.  "
+    "[default: two shipped photographs]",
 )
 @click.option("--explain", "explained", is_flag=True, help="Print what each pass did, and the graph's cost.")
 @click.option("--dry-run", is_flag=True, help="Check everything and print the plan; write nothing.")
@@ -203,6 +204,8 @@ def _print_losses(console: Console, report: Report) -> None:
     console.print(
         f"computed with {first.evaluator}; refused below {limit.psnr_db:g} dB or {-limit.change_db:g} dB"
     )
+    if first.left:
+        console.print(f"left in fp32, the most sensitive first: {', '.join(first.left)}")
 
 
 def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,16 +18,18 @@ from colora.export import probe as prove
 from colora.export.calibration import pictures_of
 from colora.export.cost import Cost, cost
 from colora.export.draft import Draft, Outcome
+from colora.export.graph import DATA, bare, close, reopen, trace
 from colora.export.graph import Shapes as TensorShapes
-from colora.export.graph import bare, close, reopen, trace
 from colora.export.locate import Stage, first_difference
 from colora.export.opset import check_target
 from colora.export.passes import find_passes, run_passes
 from colora.export.plan import OUTPUT, Plan, PlannedTask, make_plan
 from colora.export.precision_fp16 import type_float16
+from colora.export.precision_int8 import quantise
 from colora.export.tensors import GraphTensors, MergedWeights
 from colora.export.twin import make_twin
 from colora.runtime.atomic import write_text
+from colora.runtime.backend_ort import OrtBackend
 from colora.runtime.bundle import GOLDEN, GRAPH, TASKS, WEIGHTS, Bundle, add_task, write_bundle, write_golden
 from colora.runtime.golden import golden_input
 from colora.runtime.manifest import ImageConvention, Manifest, Shapes
@@ -150,11 +153,17 @@ def run_plan(
             fp32 = replace(manifest, program={} if plan.merged else compiled.program)
             parity.append(_parity(plan, weights, folder / GRAPH, fp32, tolerance, compiled.stages))
             progress(plan.precision)
+        if plan.precision == "fp16":
             networks = _networks(plan, weights)
             losses.extend(lower.fp16_losses(plan.checkpoint.module, networks, graph, program, pictures))
-        progress("files")
-        close(graph, compiled.shapes, tensors.__getitem__, folder)
-        write_golden(folder / GOLDEN, compare.run_module(plan.checkpoint.module, source, golden_input()))
+        golden = compare.run_module(plan.checkpoint.module, source, golden_input())
+        if plan.precision == "int8":
+            losses.append(_quantise(plan, source, pictures, folder))
+            golden = OrtBackend(folder / GRAPH, ImageConvention(), {}, False, 0).run(golden_input())
+        else:
+            progress("files")
+            close(graph, compiled.shapes, tensors.__getitem__, folder)
+        write_golden(folder / GOLDEN, golden)
         if not plan.merged:
             write_tensors(folder / WEIGHTS, weights, {})
             (folder / TASKS).mkdir()
@@ -167,8 +176,11 @@ def run_plan(
             progress("parity")
             parity.append(_parity(plan, weights, folder / GRAPH, manifest, tolerance, compiled.stages))
         write_text(folder / PARITY, compare.parity_json(parity[0], losses))
+        left = tuple(name for loss in losses for name in loss.left)
         work = graph_workload(folder / GRAPH, manifest.image.input, manifest.shapes.opt[0], plan.precision)
-        return replace(manifest, activation_bytes_per_pixel=work.activation_bytes_per_pixel)
+        return replace(
+            manifest, float_layers=left, activation_bytes_per_pixel=work.activation_bytes_per_pixel
+        )
 
     write_bundle(plan.output, fill)
     written = [file for file in plan.output.rglob("*") if file.is_file()]
@@ -266,6 +278,20 @@ def check_golden(task: PlannedTask, module: nn.Module, weights: Mapping[str, Arr
             f"more than {GOLDEN_TOLERANCE['fp32']:g}: it was trained with another version of the network; "
             "train the adapter again"
         )
+
+
+def _quantise(
+    plan: Plan, source: Mapping[str, Array], pictures: Mapping[str, list[Pair]], folder: Path
+) -> lower.Loss:
+    """Replace the closed float32 graph in `folder` by one in int8. Raises: ParityError beyond the limit."""
+    task = plan.tasks[0].adapter.task
+    reference = partial(compare.run_module, plan.checkpoint.module, source)
+    symmetric = plan.device.compute_capability is not None
+    made = folder / "int8.onnx"
+    loss = quantise(folder / GRAPH, made, task, reference, pictures[task], symmetric)
+    (folder / DATA).unlink()
+    made.replace(folder / GRAPH)
+    return loss
 
 
 def _networks(plan: Plan, weights: Mapping[str, Array]) -> list[compare.Network]:

@@ -89,6 +89,11 @@ def make_plan(
     device = find_device(target)
     if precision is not None and precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
+    if precision == "int8" and not merged:
+        raise BundleError(
+            "int8 is for a merged bundle, whose ranges are those of one task; got a shared one: add --merged, "
+            "or export in fp16"
+        )
     wanted = target_passes(device) if passes is None else passes
     left_out = NOT_IN.get(precision or "", frozenset()) if passes is None else frozenset()
     chosen = tuple(p.name for p in find_passes(wanted) if p.name not in left_out)
@@ -132,7 +137,7 @@ def planned_files(plan: Plan) -> list[PlannedFile]:
     return sorted(
         [
             *(PlannedFile(name, None) for name in (GRAPH, GOLDEN, MANIFEST, "parity.json")),
-            PlannedFile(DATA, data),
+            *([] if plan.precision == "int8" else [PlannedFile(DATA, data)]),
             *([] if plan.merged else [PlannedFile(WEIGHTS, weights), *tasks]),
         ],
         key=lambda file: file.name,

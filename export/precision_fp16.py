@@ -4,8 +4,8 @@ A norm squares what it is given: 300 is a harmless activation, its square is non
 and the network answers with infinities or, worse, with a picture that is almost right. So the graph says operator by
 operator what is computed in which type; TensorRT builds such a graph strongly typed, and adds no choice of its own.
 
-    products       convolutions, matrix products                        float16
-    statistics     means, sums, squares, softmax                        float32
+    products       convolutions with weights, matrix products           float16
+    statistics     means, sums, squares, softmax, constant kernels      float32
     the rest       float32 where it reads a float32 value (the image, a statistic), else float16
 
 By the last rule float32 reaches from a statistic to the next product and no further: x − mean, 1/σ, x̂ and γ·x̂ + β are
@@ -135,10 +135,13 @@ class _Typing:
         ]
 
     def wanted(self, node: onnx.NodeProto, inputs: list[str]) -> int:
-        if node.op_type in PRODUCTS or not self.statistics:
+        if not self.statistics:
             return HALF
+        if node.op_type in PRODUCTS and node.input[1] not in self.constants:
+            return HALF
+        constant_kernel = node.op_type in PRODUCTS
         square = node.op_type == "Mul" and len(set(inputs)) == 1
-        if square or node.op_type in STATISTICS or node.op_type.startswith("Reduce"):
+        if constant_kernel or square or node.op_type in STATISTICS or node.op_type.startswith("Reduce"):
             return FLOAT
         carried = [n for n in inputs if n not in self.weights and n not in self.constants]
         return FLOAT if not carried or any(self.types[n] == FLOAT for n in carried) else HALF

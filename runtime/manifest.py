@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 FORMAT = 1
 KINDS = ("shared", "merged")
-PRECISIONS = ("fp32", "fp16")
+PRECISIONS = ("fp32", "fp16", "int8")
 PAD_MODES = ("zeros", "reflect", "edge")
 ACTIVATION_BYTES = 2048.0
 """For each pixel where a bundle does not say: 16 maps of 32 channels, three times what NAFNet of that width holds."""
@@ -131,7 +131,7 @@ class Manifest:
     target: str
     """Name of the device it was exported for."""
     precision: str
-    """`fp32` or `fp16`: what the graph's weights are stored and typed as."""
+    """Of PRECISIONS: what the graph's weights are stored and typed as."""
     image: ImageConvention
     shapes: Shapes
     pad: Pad
@@ -142,6 +142,8 @@ class Manifest:
     """The merged task; empty in a shared bundle."""
     adapter_sha256: str = ""
     """`content_sha256` of the merged adapter; empty in a shared bundle."""
+    float_layers: tuple[str, ...] = ()
+    """Convolutions that an int8 graph computes in float32, the most sensitive first."""
     activation_bytes_per_pixel: float = ACTIVATION_BYTES
     """Most that is alive at one time in a run, by the graph's shapes, for each pixel (runtime/workload.py)."""
     files: Mapping[str, FileRecord] = field(default_factory=dict)
@@ -160,6 +162,10 @@ class Manifest:
             )
         if self.precision not in PRECISIONS:
             raise BundleError(f"precision {self.precision!r}; expected {' or '.join(PRECISIONS)}")
+        if self.precision == "int8" and self.kind != "merged":
+            raise BundleError(
+                "precision 'int8' of a shared bundle; expected a merged one: its ranges are a task's own"
+            )
         if not 0 < self.activation_bytes_per_pixel < math.inf:
             raise BundleError(
                 f"activations of {self.activation_bytes_per_pixel} bytes a pixel; expected more than 0"
@@ -201,6 +207,8 @@ def parse_manifest(raw: bytes, where: str) -> Manifest:
         data["files"] = {name: _build(FileRecord, record) for name, record in data["files"].items()}
         data["versions"] = {name: str(version) for name, version in data["versions"].items()}
         data["program"] = parse_program(data["program"])
+        layers = data.get("float_layers", ())  # the first bundles do not have it
+        data["float_layers"] = tuple(str(layer) for layer in layers)
         data.setdefault("activation_bytes_per_pixel", ACTIVATION_BYTES)  # the first bundles do not have it
         return _build(Manifest, data)
     except BundleError as e:

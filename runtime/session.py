@@ -25,12 +25,14 @@ from colora.runtime.use import Recipe, recipe, told
 from colora.runtime.watchdog import REOPEN_LIMIT, watched
 from colora.runtime.weights import Array
 
-GOLDEN_TOLERANCE = {"fp32": 1e-3, "fp16": 3e-2, "bf16": 3e-2}
+GOLDEN_TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "int8": 3e-2, "bf16": 3e-2}
 """Largest difference from a golden output that passes, by precision, in units of the image range [0, 1].
 
 The same fp32 network summed in another order differs by up to 1e-4 (what exports are held to), and other
-processors get ten times that; fp16 keeps three digits, bf16 two (the shipped networks are off by 2e-3).
-Weights of the wrong task, or none, differ by more.
+processors get ten times that; fp16 keeps three digits (the shipped networks are off by 4e-4 where every value is
+rounded, and a device may round sums too), bf16 two (2e-3). An int8 graph is held to its own output where it was made:
+another machine's kernels round a few numbers to the next of 256 steps. Weights of the wrong task, or none, differ by
+more: rain and noise from the backbone by 7e-2.
 """
 
 

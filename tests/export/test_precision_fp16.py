@@ -155,3 +155,16 @@ def test_operator_of_another_domain_is_refused_by_name(draft_of: Callable[..., A
     node.output.append("more")
     with pytest.raises(GraphError, match=r"precision fp16: fancy7 \(Fancy\) .* domain 'acme'"):
         type_float16(model, draft.program)
+
+
+def test_convolution_with_a_constant_kernel_is_a_statistic(draft_of: Callable[..., Any]) -> None:
+    """Such as the pass `moments` makes: a sum of squares in the form of a convolution."""
+    draft = draft_of("""
+      sums (float[1,4,h,w] input, float[4,4,1,1] w) => (float[1,1,h,w] output)
+      <float[1,4,1,1] quarter = {0.25, 0.25, 0.25, 0.25}>
+      { a = Conv (input, w)
+        square = Mul (a, a)
+        output = Conv (square, quarter) }""")
+    typed, _ = type_float16(draft.proto(), draft.program)
+    assert types(typed)["square"] == types(typed)["output"] == "float32"
+    assert [n.op_type for n in typed.graph.node] == ["Cast", "Conv", "Cast", "Mul", "Conv"]

@@ -1,0 +1,139 @@
+"""Export in int8, end to end on a tiny network: what is written, what is left in float32 and named, what is refused."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from colora.devices.errors import BundleError, ImageError, ParityError
+from colora.export import precision
+from colora.export.calibration import task_pictures
+from colora.export.parity import run_module
+from colora.export.pipeline import Report, export
+from colora.export.precision import tensor_of
+from colora.export.precision_int8 import Switched, quantise
+from colora.runtime.backend_ort import OrtBackend
+from colora.runtime.bundle import open_bundle
+from colora.runtime.manifest import ImageConvention
+from colora.runtime.session import load
+from colora.train.checkpoint import arrays
+
+
+def make(nafnet: Any, folder: Path, task: str = "rain", **options: Any) -> Report:
+    folder.mkdir(exist_ok=True)
+    adapter = nafnet.write(folder, task, 1)
+    return export(backbone=str(nafnet.file), output=folder / "b", adapters=[adapter], merged=True, **options)
+
+
+@pytest.fixture(autouse=True)
+def small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tested here does not need many pixels."""
+    monkeypatch.setattr("colora.export.calibration.SIDE", 96)
+
+
+@pytest.fixture(scope="module")
+def plain(nafnet: Any, tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """The same in fp32."""
+    return make(nafnet, tmp_path_factory.mktemp("plain"))
+
+
+def test_int8_bundle_restores_and_says_what_it_lost(nafnet: Any, plain: Report, tmp_path: Path) -> None:
+    report = make(nafnet, tmp_path, precision="int8")
+    manifest = open_bundle(report.output).manifest
+    assert (manifest.precision, manifest.kind, manifest.float_layers) == ("int8", "merged", ())
+    assert set(report.files) == {"graph.onnx", "golden.npz", "parity.json", "manifest.json"}
+    (found,) = json.loads((report.output / "parity.json").read_text())["precision"]
+    assert found["network"] == "rain" and found["precision"] == "int8" and found["psnr_db"] > 43
+    image = np.random.default_rng(0).random((48, 64, 3), dtype=np.float32)
+    with load(report.output) as low, load(plain.output) as full:
+        error = low.restore(image) - full.restore(image)
+    # noise is not what it was calibrated on: 43 dB would be 0.007
+    assert 0 < np.sqrt(np.mean(np.square(error))) < 0.02
+
+
+def test_only_convolutions_read_8_bits(nafnet: Any, plain: Report, tmp_path: Path) -> None:
+    """Nor does the sum at a block's end: its other operand is what a convolution made, and so may be 8 bits."""
+    graph = onnx.load(make(nafnet, tmp_path, precision="int8").output / "graph.onnx").graph
+    makers = {name: node for node in graph.node for name in node.output}
+    kernels = [n for n in graph.node if n.op_type == "Conv"]
+    assert kernels and all(
+        makers[name].op_type == "DequantizeLinear" for n in kernels for name in n.input[:2]
+    )
+    for node in graph.node:
+        if node.op_type in ("Conv", "QuantizeLinear", "DequantizeLinear"):
+            continue
+        for name in node.input:
+            if name in makers and makers[name].op_type == "DequantizeLinear":
+                assert makers[makers[makers[name].input[0]].input[0]].op_type == "Conv"
+
+
+def test_switches_turn_each_layer_off_and_on(nafnet: Any, plain: Report, tmp_path: Path) -> None:
+    """All on is the quantised graph, all off the plain one."""
+    pairs = task_pictures("rain", None, 1, 16)
+    reference = partial(run_module, nafnet.module, arrays(nafnet.module))
+    image = tensor_of(pairs[0])
+    source, made = plain.output / "graph.onnx", tmp_path / "int8.onnx"
+    switched: list[Switched] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(precision.LIMITS, "int8", precision.Limit(0.0, 99.0))
+        quantise(source, made, "rain", reference, pairs, symmetric=False)
+        exact = OrtBackend(source, ImageConvention(), {}, False, 1).run(image)
+        low = OrtBackend(made, ImageConvention(), {}, False, 1).run(image)
+        model = onnx.load(made)
+        layers = [n.name for n in model.graph.node if n.op_type == "Conv"]
+        named = onnx.load(source)
+        for node, name in zip((n for n in named.graph.node if n.op_type == "Conv"), layers, strict=True):
+            node.name = name
+        onnx.save(named, tmp_path / "named.onnx")
+        switched.append(Switched(tmp_path / "named.onnx", made, layers))
+    # float32 in another order
+    np.testing.assert_allclose(switched[0].run(image, ()), exact, rtol=0, atol=1e-5)
+    # integer kernels and rounded float32 agree but where a number lies on the edge between two steps
+    assert np.mean(np.abs(switched[0].run(image, layers) - low)) < 1e-3 < np.abs(exact - low).max()
+
+
+def test_sensitive_layers_are_left_in_float32_and_named(
+    nafnet: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    all_on = make(nafnet, tmp_path / "a", precision="int8").losses[0].psnr_db
+    monkeypatch.setitem(precision.LIMITS, "int8", precision.Limit(all_on + 1, 0.2))
+    report = make(nafnet, tmp_path / "b", precision="int8")
+    (loss,) = report.losses
+    assert loss.left and loss.psnr_db >= all_on + 1
+    assert open_bundle(report.output).manifest.float_layers == loss.left
+    graph = onnx.load(report.output / "graph.onnx").graph
+    makers = {name: node for node in graph.node for name in node.output}
+    floats = {
+        n.name for n in graph.node if n.op_type == "Conv" and n.input[1] not in makers
+    }  # the kernel itself, not what Q/DQ makes of it
+    assert floats == set(loss.left)
+
+
+def test_limit_that_cannot_be_kept_names_the_layers_and_writes_nothing(
+    nafnet: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(precision.LIMITS, "int8", precision.Limit(110.0, 0.2))
+    text = r"rain in int8 gives \d+\.\d+ dB .* with half of the \d+ layers .* most sensitive are [a-z]+.*Nothing was"
+    with pytest.raises(ParityError, match=text):
+        make(nafnet, tmp_path, precision="int8")
+    assert not (tmp_path / "b").exists()
+
+
+def test_shared_bundle_is_refused(nafnet: Any, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"int8 is for a merged bundle.* add --merged, or export in fp16"):
+        export(
+            backbone=str(nafnet.file),
+            output=tmp_path / "b",
+            adapters=[nafnet.write(tmp_path, "rain", 1)],
+            precision="int8",
+        )
+
+
+def test_task_of_unknown_degradation_needs_pictures(nafnet: Any, tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="how 'fog-of-war' degrades pictures is not known: give --calibrate"):
+        make(nafnet, tmp_path, "fog-of-war", precision="int8")
