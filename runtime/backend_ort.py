@@ -2,8 +2,11 @@
 
 refit: every switchable tensor is given to the session by `SessionOptions.add_initializer` over a numpy
 buffer that it borrows, and later edited in place. ONNX Runtime does not promise that edits are seen: at
-full optimisation convolutions copy their weights, so the level is EXTENDED and prepacking is off, and
-`open` edits a few tensors and looks.
+full optimisation convolutions reorder their weights when a session opens. So the graph is optimised
+first, saved, and opened as it is, its buffers in the order that it has (runtime/ort_layout.py); where
+that order is not known, it is opened at the level EXTENDED with weights in their own order, which takes
+half as long again a picture. Prepacking, which copies weights too, is off. `open` edits a few tensors
+and looks.
 otherwise: the session is optimised fully over the weights it was opened with, which then stay as they
 are.
 Activations of all sessions of the process come from one arena, so that another session costs its weights alone.
@@ -15,15 +18,17 @@ touched pages cost, takes 1.1 times.
 import ctypes
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from colora.devices.errors import BackendError, BackendFailed, missing_extra
+from colora.devices.errors import BackendError, BackendFailed, BundleError, missing_extra
 from colora.runtime.backend import BackendFacts
 from colora.runtime.golden import GOLDEN_SHAPE, golden_input
 from colora.runtime.manifest import ImageConvention
+from colora.runtime.ort_layout import find_layout
 from colora.runtime.weights import Array
 
 PROBED = 4
@@ -35,6 +40,7 @@ ARENA = {
 }
 """Of ONNX Runtime."""
 SHRINK = "memory.enable_memory_arena_shrinkage"
+SAVE = "session.optimized_model_external_initializers"
 SILENT = 3
 """ONNX Runtime's log level ERROR: its warnings about unused initializers are no news to a user."""
 
@@ -48,10 +54,10 @@ class OrtBackend:
         self, graph: Path, image: ImageConvention, weights: Mapping[str, Array], refit: bool, threads: int
     ) -> None:
         self._graph, self._image, self._refit, self._threads = graph, image, refit, threads
+        self._shapes = {name: tensor.shape for name, tensor in weights.items()}
+        opened = _open_in_place(graph, weights, threads) if refit else _open_fixed(graph, weights, threads)
         # Buffers of our own: the session borrows them, so they live as long as it does.
-        self._buffers = {name: np.array(tensor, order="C") for name, tensor in weights.items()}
-        self._session: Any
-        self._session, self._values = _session(graph, self._buffers, refit, threads)
+        self._session, self._buffers, self._values = opened
 
     @classmethod
     def open(
@@ -95,13 +101,11 @@ class OrtBackend:
         if not self._refit:
             raise BackendError(f"{self._graph} was opened without refit: its weights can't change")
         for name, tensor in tensors:
-            buffer = self._buffers.get(name)
-            if buffer is None or buffer.shape != tensor.shape or buffer.dtype != tensor.dtype:
-                expected = (
-                    "one of the switchable tensors" if buffer is None else f"{buffer.dtype} {buffer.shape}"
-                )
+            buffer, shape = self._buffers.get(name), self._shapes.get(name)
+            if buffer is None or shape != tensor.shape or buffer.dtype != tensor.dtype:
+                expected = "one of the switchable tensors" if buffer is None else f"{buffer.dtype} {shape}"
                 raise BackendError(f"{self._graph}: {name} is {tensor.dtype} {tensor.shape}, not {expected}")
-            buffer[...] = tensor
+            buffer[...] = tensor.reshape(buffer.shape)
 
     def lend(self) -> Mapping[str, Array]:
         return self._buffers if self._refit else {}
@@ -132,7 +136,8 @@ class OrtBackend:
             buffer[...] = pristine * 1.25 + 0.0625
             try:
                 if np.array_equal(self.run(golden), before):
-                    weights = (self._buffers, {**self._buffers, name: pristine})
+                    now = {n: b.reshape(self._shapes[n]) for n, b in self._buffers.items()}
+                    weights = (now, {**now, name: pristine.reshape(self._shapes[name])})
                     new, old = (
                         self.open(self._graph, self._image, w, False, self._threads).run(golden)
                         for w in weights
@@ -158,10 +163,58 @@ def _share_arena() -> None:
     ort.create_and_register_allocator(place, ort.OrtArenaCfg(ARENA))
 
 
-def _session(
-    graph: Path, buffers: Mapping[str, Array], refit: bool, threads: int
-) -> tuple[Any, dict[str, Any]]:
-    """Session, and the values over the buffers, which must live as long as it does."""
+Opened = tuple[Any, dict[str, Array], Any]
+"""Session; graph tensor → its numbers, which the session reads (`Place.view`); what must live as long as it does."""
+
+
+def _open_in_place(graph: Path, weights: Mapping[str, Array], threads: int) -> Opened:
+    """A session that sees edits of its weights: fully optimised where their order is then known."""
+    shapes = {name: tensor.shape for name, tensor in weights.items()}
+    with TemporaryDirectory(prefix="colora-") as folder:
+        saved, places = Path(folder) / "optimised.onnx", {}
+        if all(tensor.dtype == np.float32 for tensor in weights.values()):
+            with suppress(BackendError, BundleError, OSError):  # a full disk, say
+                places = find_layout(graph, shapes, partial(save_optimised, graph), saved)
+        if found := places.keys() == shapes.keys():
+            stored = {place.initializer: np.zeros(place.shape, np.float32) for place in places.values()}
+            buffers = {n: place.view(stored[place.initializer], shapes[n]) for n, place in places.items()}
+            for name, tensor in weights.items():
+                buffers[name][...] = tensor.reshape(buffers[name].shape)
+        else:
+            stored = buffers = {name: np.array(tensor, order="C") for name, tensor in weights.items()}
+        ort, options = _options(threads)
+        levels = ort.GraphOptimizationLevel
+        options.graph_optimization_level = levels.ORT_DISABLE_ALL if found else levels.ORT_ENABLE_EXTENDED
+        options.add_session_config_entry("session.disable_prepacking", "1")
+        values = {name: ort.OrtValue.ortvalue_from_numpy(buffer) for name, buffer in stored.items()}
+        for name, value in values.items():
+            options.add_initializer(name, value)
+        return _open(saved if found else graph, options), buffers, (stored, values)
+
+
+def _open_fixed(graph: Path, weights: Mapping[str, Array], threads: int) -> Opened:
+    """A fully optimised session with its own copy of the weights."""
+    ort, options = _options(threads)
+    buffers = {name: np.array(tensor, order="C") for name, tensor in weights.items()}
+    values = [ort.OrtValue.ortvalue_from_numpy(buffer) for buffer in buffers.values()]
+    if values:  # not add_initializer: full optimisation would fold the numbers of graph.data, silently
+        options.add_external_initializers(list(buffers), values)
+    return _open(graph, options), buffers, values
+
+
+def save_optimised(graph: Path, weights: Mapping[str, Array], saved: Path) -> None:
+    """Save `graph`, fully optimised over other weights, numbers in a file beside it. Raises: BackendError."""
+    ort, options = _options(1)
+    options.optimized_model_filepath = str(saved)
+    options.add_session_config_entry(f"{SAVE}_file_name", f"{saved.name}.data")
+    options.add_session_config_entry(f"{SAVE}_min_size_in_bytes", "0")
+    values = [ort.OrtValue.ortvalue_from_numpy(tensor) for tensor in weights.values()]
+    options.add_external_initializers(list(weights), values)
+    _open(graph, options)
+
+
+def _options(threads: int) -> tuple[Any, Any]:
+    """The package and options for a session."""
     try:
         import onnxruntime as ort
     except ImportError as e:
@@ -173,17 +226,13 @@ def _session(
     options.add_session_config_entry("session.use_env_allocators", "1")
     # not from the arena: it would keep the weights of sessions that were closed
     options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
-    if refit:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-        options.add_session_config_entry("session.disable_prepacking", "1")
+    return ort, options
+
+
+def _open(graph: Path, options: Any) -> Any:
+    import onnxruntime as ort
+
     try:
-        values = {name: ort.OrtValue.ortvalue_from_numpy(buffer) for name, buffer in buffers.items()}
-        if refit:
-            for name, value in values.items():
-                options.add_initializer(name, value)
-        elif values:
-            # not add_initializer: full optimisation would fold the numbers of graph.data, silently
-            options.add_external_initializers(list(values), list(values.values()))
-        return ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"]), values
+        return ort.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
     except Exception as e:  # ONNX Runtime's errors have no common base class
         raise BackendError(f"{graph}: ONNX Runtime can't open it: {e}") from e

@@ -68,7 +68,10 @@ class GraphTensors:
             self._pristine.release()
 
     def write(self, mixture: Mixture, buffers: Mapping[str, Array], names: tuple[str, ...]) -> None:
-        """The same, bit for bit, to `buffers` by name: C-contiguous arrays of the shapes and dtypes of `under`.
+        """The same, bit for bit, to `buffers` by name: arrays of the dtypes of `under` and as many numbers.
+
+        A buffer takes its tensor as `buffer[...] = tensor.reshape(buffer.shape)`: its axes may be parts of the
+        tensor's, its numbers apart.
 
         Raises: BundleError; some may be written by then.
         """
@@ -94,9 +97,12 @@ class GraphTensors:
         source = _Source(self._pristine, mixture, jobs.reads)
         for name, blocks in direct.items():
             param, scale = jobs.direct[name]
-            w = buffers[name].reshape(self._pristine[param].shape)
+            buffer, shape = buffers[name], self._pristine[param].shape
+            w = buffer.reshape(shape) if buffer.flags.c_contiguous else np.empty(shape, buffer.dtype)
             rows = source.read(scale).reshape(-1, *[1] * (w.ndim - 1)) if scale else None
             merge(blocks, w, rows)
+            if not buffer.flags.c_contiguous:
+                buffer[...] = w.reshape(buffer.shape)
         for steps, results in jobs.shared.items():
             self._run(steps, results, source, buffers)
 
@@ -115,7 +121,7 @@ class GraphTensors:
         if len(results) > 1:
             value.flags.writeable = False
         for name, left in results:
-            buffers[name][...] = run_steps(name, left, source.read, value)
+            buffers[name][...] = run_steps(name, left, source.read, value).reshape(buffers[name].shape)
 
     def _direct(self, mixture: Mixture, names: tuple[str, ...]) -> dict[str, list[Block]]:
         """Blocks of what is in `Plan.direct`; kept for whole tasks, which use stored numbers as they are."""

@@ -35,7 +35,12 @@ def test_it_computes_the_network(mini: Any, ort_bundle: Path, pristine: Any) -> 
         assert np.abs(opened(ort_bundle, weights, refit).run(golden_input()) - expected).max() < CLOSE
 
 
-def test_every_switchable_tensor_follows_edits(ort_bundle: Path, pristine: Any) -> None:
+@pytest.mark.parametrize("order", ["of the optimised graph", "their own"])
+def test_every_switchable_tensor_follows_edits(
+    ort_bundle: Path, pristine: Any, order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if order == "their own":
+        monkeypatch.setattr(backend_ort, "find_layout", lambda *_: {})
     backend = opened(ort_bundle, pristine, True)
     before = backend.run(golden_input())
     for name, tensor in pristine.items():
@@ -46,6 +51,26 @@ def test_every_switchable_tensor_follows_edits(ort_bundle: Path, pristine: Any) 
         assert not np.array_equal(fresh, before)
         backend.set_weights([(name, tensor)])
         assert np.array_equal(backend.run(golden_input()), before)
+
+
+def test_in_place_and_merged_give_the_same_bits(ort_bundle: Path, pristine: Any) -> None:
+    edited = {name: tensor * 1.5 + 0.1 for name, tensor in pristine.items()}
+    backend = opened(ort_bundle, pristine, True)
+    backend.set_weights(edited.items())
+    merged = opened(ort_bundle, edited, False)
+    assert np.array_equal(backend.run(golden_input()), merged.run(golden_input()))
+
+
+@pytest.mark.parametrize("fails", [BackendError("it can't"), OSError("no space left on device")])
+def test_without_the_optimised_graph_weights_stay_in_their_own_order(
+    mini: Any, ort_bundle: Path, pristine: Any, fails: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save(*_: Any) -> None:
+        raise fails
+
+    monkeypatch.setattr(backend_ort, "save_optimised", save)
+    found = opened(ort_bundle, pristine, True).run(golden_input())
+    assert np.abs(found - mini.forward(golden_input())).max() < CLOSE
 
 
 def test_the_backend_keeps_its_own_copy(ort_bundle: Path, pristine: Any) -> None:
@@ -60,12 +85,13 @@ def test_the_probe_notices_a_session_that_ignores_edits(
     ort_bundle: Path, pristine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sessions over copies of the buffers stand for what full optimisation does to large convolutions."""
-    real = backend_ort._session
-    monkeypatch.setattr(
-        backend_ort,
-        "_session",
-        lambda graph, buffers, *rest: real(graph, {n: b.copy() for n, b in buffers.items()}, *rest),
-    )
+    real = backend_ort._open_in_place
+
+    def deaf(graph: Path, weights: Any, threads: int) -> Any:
+        session, buffers, kept = real(graph, weights, threads)
+        return session, {name: buffer.copy() for name, buffer in buffers.items()}, (buffers, kept)
+
+    monkeypatch.setattr(backend_ort, "_open_in_place", deaf)
     with pytest.raises(BackendError, match=r"ignores in-place changes of w1, .*: use policy='merged'"):
         opened(ort_bundle, pristine, True)
 

@@ -1,0 +1,130 @@
+"""Operators and initializers of an ONNX file, without the package onnx: names and places, no numbers.
+
+ONNX is protobuf: a message is a row of fields, each a number, a kind and a value (protobuf.dev, "Encoding"). Only the
+few fields that are read here have a name below, by onnx.proto of ONNX IR version 3 and later.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from colora.devices.errors import BundleError
+
+MODEL_GRAPH = 7
+GRAPH_NODE, GRAPH_INITIALIZER = 1, 5
+NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OP, NODE_DOMAIN = 1, 2, 3, 4, 7
+TENSOR_DIMS, TENSOR_NAME, TENSOR_EXTERNAL = 1, 8, 13
+ENTRY_KEY, ENTRY_VALUE = 1, 2
+
+
+@dataclass(frozen=True)
+class Node:
+    """An operator. An input that is left out is ""."""
+
+    name: str
+    op: str
+    domain: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Initializer:
+    """A stored tensor, and where its numbers are."""
+
+    shape: tuple[int, ...]
+    file: str
+    """beside the ONNX file; "" where the numbers are inside it"""
+    offset: int
+    """in bytes"""
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """The graph of a file, without those inside its operators."""
+
+    nodes: tuple[Node, ...]
+    initializers: dict[str, Initializer]
+
+
+def read_onnx(path: Path) -> OnnxFile:
+    """Raises: BundleError if the file can't be read or is no ONNX."""
+    try:
+        model = path.read_bytes()
+        graphs = [value for number, value in _fields(model) if number == MODEL_GRAPH]
+        fields = list(_fields(_message(graphs[0])))
+        nodes = tuple(_node(_message(value)) for number, value in fields if number == GRAPH_NODE)
+        stored = dict(
+            _initializer(_message(value)) for number, value in fields if number == GRAPH_INITIALIZER
+        )
+    except (OSError, ValueError, IndexError) as e:
+        raise BundleError(f"{path} can't be read as ONNX: {type(e).__name__}: {e}") from e
+    return OnnxFile(nodes, stored)
+
+
+def _node(message: bytes) -> Node:
+    fields = list(_fields(message))
+
+    def texts(wanted: int) -> tuple[str, ...]:
+        return tuple(_message(value).decode() for number, value in fields if number == wanted)
+
+    name, op, domain = ("".join(texts(number)) for number in (NODE_NAME, NODE_OP, NODE_DOMAIN))
+    return Node(name, op, domain, texts(NODE_INPUT), texts(NODE_OUTPUT))
+
+
+def _initializer(message: bytes) -> tuple[str, Initializer]:
+    name, shape, external = "", [], {}
+    for number, value in _fields(message):
+        if number == TENSOR_NAME:
+            name = _message(value).decode()
+        elif number == TENSOR_DIMS:  # one by one, or packed
+            shape += [value] if isinstance(value, int) else list(_varints(value))
+        elif number == TENSOR_EXTERNAL:
+            entry = {n: _message(v).decode() for n, v in _fields(_message(value))}
+            external[entry[ENTRY_KEY]] = entry.get(ENTRY_VALUE, "")
+    return name, Initializer(tuple(shape), external.get("location", ""), int(external.get("offset", "0")))
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """Number and value of each field. Raises: ValueError, IndexError where the bytes are no message."""
+    at = 0
+    while at < len(message):
+        tag, at = _varint(message, at)
+        kind = tag & 7
+        if kind == 0:
+            value, at = _varint(message, at)
+            yield tag >> 3, value
+            continue
+        if kind == 2:
+            size, at = _varint(message, at)
+        elif kind in (1, 5):
+            size = 8 if kind == 1 else 4
+        else:
+            raise ValueError(f"a field of kind {kind} at byte {at}")
+        if at + size > len(message):
+            raise ValueError(f"a field of {size} bytes at byte {at} of {len(message)}")
+        yield tag >> 3, message[at : at + size]
+        at += size
+
+
+def _varint(message: bytes, at: int) -> tuple[int, int]:
+    """A number of seven bits a byte, and where the next begins."""
+    value = shift = 0
+    while True:
+        byte = message[at]
+        value, shift, at = value | (byte & 127) << shift, shift + 7, at + 1
+        if byte < 128:
+            return value, at
+
+
+def _varints(packed: bytes) -> Iterator[int]:
+    at = 0
+    while at < len(packed):
+        value, at = _varint(packed, at)
+        yield value
+
+
+def _message(value: int | bytes) -> bytes:
+    if isinstance(value, int):
+        raise ValueError(f"a number, {value}, where text or a message was expected")
+    return value

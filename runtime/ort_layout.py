@@ -1,0 +1,108 @@
+"""Where ONNX Runtime's full optimisation puts each weight, so that it can be edited there.
+
+At its highest level ONNX Runtime computes convolutions on blocks of channels (NCHWc), and reorders their kernels when
+a session opens: an edit of the numbers it was given then changes nothing. But the optimised graph can be saved. There
+a kernel is an initializer in blocks, of a known order:
+
+    OIHWBiBo   (O/b, b, I/b, b, H, W) → (O/b, I/b, H, W, b, b)      convolutions
+    OIHWBo     (O/b, b, I,   H, W)    → (O/b, I, H, W, b)           depthwise ones, and those of fewer than b channels
+
+with b the block of this processor, channels (of biases too) padded with zeros to whole blocks. Of several blocks that
+do not fill the last one nothing is said here: their tensors count as not found. A session opened on the
+saved graph without further optimisation reads these initializers where they are: edits in that order are seen, at the
+speed of a graph that can't change.
+
+Nothing of this is promised, so it is looked up: the graph is optimised over numbers that tell their place, and a weight
+counts as found if all of them are there, in one order or the other.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from colora.runtime.onnx_file import Initializer, read_onnx
+from colora.runtime.weights import Array
+
+BLOCKS = (16, 8)
+"""Channels in a block: AVX-512 and others."""
+DOMAIN = "com.microsoft.nchwc"
+SUFFIX = "_nchwc"
+"""Of an operator in blocks: the name of its output in order comes before."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a graph tensor is in the optimised graph."""
+
+    initializer: str
+    shape: tuple[int, ...]
+    """Of the initializer, channels padded."""
+    block: int
+    """Channels in a block; 0: in order."""
+    inputs: bool
+    """Whether input channels are in blocks too."""
+
+    def view(self, buffer: Array, shape: tuple[int, ...]) -> Array:
+        """The graph tensor of `shape` in the initializer's numbers: they share memory.
+
+        Its channels may be two axes, blocks and channels in a block, so that a tensor goes in as
+        `view[...] = tensor.reshape(view.shape)`.
+        """
+        if not self.block:
+            return buffer[tuple(slice(size) for size in shape)]
+        b, (o, i, h, w) = self.block, self.shape
+        if self.inputs:
+            view = buffer.reshape(o // b, i // b, h, w, b, b).transpose(0, 5, 1, 4, 2, 3)
+            return view[:, : shape[0], :, : shape[1]]
+        return buffer.reshape(o // b, i, h, w, b).transpose(0, 4, 1, 2, 3)[:, : shape[0]]
+
+
+def find_layout(
+    graph: Path,
+    shapes: Mapping[str, tuple[int, ...]],
+    optimise: Callable[[Mapping[str, Array], Path], None],
+    saved: Path,
+) -> dict[str, Place]:
+    """Place of each float32 tensor of `graph` that is found again in the optimised graph; the others are missing.
+
+    optimise: makes `saved`: the graph, fully optimised over the numbers given, which go into a file beside it.
+    Raises: BundleError if a file can't be read; what `optimise` raises.
+    """
+    weights = {
+        name: np.arange(math.prod(shape), dtype=np.float32).reshape(shape) + np.float32(1 + i / 1024)
+        for i, (name, shape) in enumerate(shapes.items())
+    }  # no number twice within a tensor of 2^24, nor in small ones: the optimiser merges what is equal
+    optimise(weights, saved)
+    before, after = read_onnx(graph), read_onnx(saved)
+    convolutions = {f"{node.outputs[0]}{SUFFIX}": node for node in before.nodes if node.op == "Conv"}
+    renamed = {}
+    for node in after.nodes:
+        if node.op == "Conv" and node.domain == DOMAIN and node.name in convolutions:
+            for old, new in zip(convolutions[node.name].inputs[1:], node.inputs[1:3], strict=False):
+                renamed[old] = new
+    places = {}
+    for name, tensor in weights.items():
+        initializer = renamed.get(name, name)
+        if initializer in after.initializers:
+            place = _place(initializer, tensor, after.initializers[initializer], saved.parent)
+            if place is not None:
+                places[name] = place
+    return places
+
+
+def _place(name: str, tensor: Array, stored: Initializer, folder: Path) -> Place | None:
+    """The order in which an initializer holds a tensor, if it is one of those known."""
+    if not stored.file or len(stored.shape) != tensor.ndim:
+        return None
+    count = math.prod(stored.shape)
+    numbers = np.fromfile(folder / stored.file, np.float32, count, offset=stored.offset).reshape(stored.shape)
+    for block, inputs in ((0, False), *((block, inputs) for block in BLOCKS for inputs in (True, False))):
+        if block and (tensor.ndim != 4 or stored.shape[0] % block or (inputs and stored.shape[1] % block)):
+            continue
+        place = Place(name, stored.shape, block, inputs)
+        view = place.view(numbers, tensor.shape)
+        if view.size == tensor.size and np.array_equal(view, tensor.reshape(view.shape)):
+            return place
+    return None
