@@ -1,30 +1,26 @@
 """`colora restore`: pictures and videos in, restored ones out."""
 
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
 import click
-import numpy as np
-from colora.devices.errors import ImageError, VideoError, missing_extra
-from colora.runtime.bands import restore_bands, why_whole
-from colora.runtime.bundle import MANIFEST
+from colora.devices.errors import ImageError
+from colora.runtime.byte_size import ByteSize
 from colora.runtime.camera import camera_frames, record, stopped_by_signals
-from colora.runtime.choice import AUTO, NOTHING
-from colora.runtime.choice_file import FRAMES, choose_file, leave_alone
+from colora.runtime.choice import AUTO
+from colora.runtime.choice_file import FRAMES
 from colora.runtime.default import find_bundle
-from colora.runtime.image import SUFFIXES, WHITE, read_image, write_image
+from colora.runtime.image import SUFFIXES
+from colora.runtime.progress import progress
+from colora.runtime.restore_files import restore_files, restored
 from colora.runtime.session import Session, load
-from colora.runtime.video import restore_video
-from colora.runtime.video_io import FORMATS, VIDEO_SUFFIXES, probe
+from colora.runtime.video_io import FORMATS
 from colora.runtime.weights import Array
 
-GAP = 8
-"""White columns between the two pictures of a sheet."""
+STOPPED = 3
+"""Exit code after SIGINT or SIGTERM, with files left."""
 
 
 @click.command("restore")
@@ -50,6 +46,14 @@ GAP = 8
     help="Public key (PEM) that must have signed the bundle.",
 )
 @click.option("--threads", default=0, show_default=True, help="Of one run; 0: the backend's choice.")
+@click.option(
+    "--memory-budget",
+    type=ByteSize(),
+    help="For graphs, activations and adapters, such as 2.4GB; estimated. Default: one graph.",
+)
+@click.option(
+    "--skip-existing", is_flag=True, help="Leave out what is there already, after a run was stopped."
+)
 def command(
     sources: tuple[Path, ...],
     task: str,
@@ -63,11 +67,15 @@ def command(
     policy: str,
     trusted_key: Path | None,
     threads: int,
+    memory_budget: int | None,
+    skip_existing: bool,
 ) -> None:
     """Restore SOURCES: pictures, videos, or folders of pictures.
 
-    What can't be restored is reported and the others are still done; the exit code is then 1. A video that
-    was cut short goes on where it was when the same command is repeated. A camera is recorded to a video.
+    What can't be restored is reported and the others are still done; the exit code is then 1. After Ctrl-C or
+    SIGTERM the picture or frame in work is finished and the exit code is 3; results are whole or not there, so
+    the same command with --skip-existing goes on. A video that was cut short goes on where it was when the same
+    command is repeated. A camera is recorded to a video.
     With --task auto each picture's task is chosen from the picture, a video's from its first frames, and told
     with the confidence in it; what needs nothing is copied.
     """
@@ -75,22 +83,34 @@ def command(
         raise click.UsageError("name pictures or videos, or a --camera, not both")
     if frames is not None and camera is None:
         raise click.UsageError("--frames goes with --camera")
-    with load(find_bundle(bundle), backend, policy, threads=threads, trusted_key=trusted_key) as session:
+    with load(
+        find_bundle(bundle), backend, policy, memory_budget, threads=threads, trusted_key=trusted_key
+    ) as session:
         if camera is not None:
             record_camera(session, camera, output, frames, task, strength, compare)
             return
         pairs = targets(sources, output)
-        failed = restore_files(session, pairs, task, strength, compare)
-        click.echo(f"{len(pairs) - len(failed)} of {len(pairs)} restored, in {output}")
+        if skip_existing:
+            pairs = [(source, target) for source, target in pairs if not target.exists()]
+        with stopped_by_signals() as stop:
+            out = restore_files(session, pairs, task, strength, compare, stop)
+        click.echo(f"{len(out.done)} of {len(pairs)} restored, in {output}")
         if session.timings is not None:
             click.echo(
                 f"the last one: network {session.timings.run_ms:.0f} ms on {session.describe().backend.device}"
             )
-    if failed:
-        click.echo(f"colora: {len(failed)} not restored:", err=True)
-        for source, reason in failed:
+    if out.failed:
+        click.echo(f"colora: {len(out.failed)} not restored:", err=True)
+        for source, reason in out.failed:
             click.echo(f"  {source}: {reason}", err=True)
-        raise SystemExit(1)
+    if out.left:
+        click.echo(
+            f"colora: stopped; {len(out.left)} left, from {out.left[0]} on: "
+            "the same command with --skip-existing goes on",
+            err=True,
+        )
+    if out.failed or out.left:
+        raise SystemExit(STOPPED if out.left else 1)
 
 
 def targets(sources: Iterable[Path], output: Path) -> list[tuple[Path, Path]]:
@@ -125,68 +145,6 @@ def targets(sources: Iterable[Path], output: Path) -> list[tuple[Path, Path]]:
     return pairs
 
 
-def restore_files(
-    session: Session, pairs: Iterable[tuple[Path, Path]], task: str, strength: float, compare: bool
-) -> list[tuple[Path, str]]:
-    """Restore each picture or video to its place; returns those that failed, with the reason.
-
-    Only what is wrong with one of them (ImageError, VideoError) is passed over; a task or backend that
-    fails raises.
-    """
-    failed: list[tuple[Path, str]] = []
-    pairs = list(pairs)
-    sizes = [_frames(source) for source, _ in pairs]
-    with _progress(sum(sizes)) as advance:
-        for (source, target), size in zip(pairs, sizes, strict=True):
-            done = 0
-
-            def count(frames: int, name: str = source.name) -> None:
-                nonlocal done
-                done += frames
-                advance(name, frames)
-
-            try:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                chosen = task
-                if task == AUTO:
-                    choice = choose_file(session, source)
-                    click.echo(f"{source.name}: {choice}")
-                    chosen = choice.task
-                if chosen == NOTHING and not compare and leave_alone(source, target):
-                    pass
-                elif _is_video(source):
-                    restored = partial(_restored, session, chosen, strength, compare)
-                    recipe = _recipe(session, chosen, strength, compare)
-                    restore_video(restored, source, target, recipe, advance=count)
-                else:
-                    restore_picture(session, source, target, chosen, strength, compare)
-            except (ImageError, VideoError) as e:
-                failed.append((source, str(e)))
-            except OSError as e:
-                failed.append((source, f"{target} was not written: {e}"))
-            count(size - done)  # estimates were estimates, and failures are over too
-    return failed
-
-
-def restore_picture(
-    session: Session, source: Path, target: Path, task: str, strength: float, compare: bool
-) -> None:
-    """Restore one picture from file to file: large TIFF in row bands, all else decoded whole.
-
-    Raises: ImageError; OSError; as `Session.restore`.
-    """
-    why = (
-        "so that both fit side by side"
-        if compare
-        else why_whole(source, target, session.bundle.manifest.tile)
-    )
-    if not why:
-        restore_bands(session, source, target, task, strength)
-        return
-    picture = read_image(source, why_whole=why)
-    write_image(target, _restored(session, task, strength, compare, picture))
-
-
 def record_camera(
     session: Session,
     camera: str,
@@ -197,16 +155,15 @@ def record_camera(
     compare: bool,
 ) -> None:
     """Restore a camera's frames into a video until `frames` are written, SIGINT or SIGTERM."""
-    with stopped_by_signals() as stop, _progress(frames) as advance:
+    with stopped_by_signals() as stop, progress(frames) as advance:
         images: Iterator[Array] = camera_frames(camera, wait=stop.wait)
         if task == AUTO:
             first = list(islice(images, FRAMES))
             choice = session.choose(*first)
             click.echo(f"camera: {choice}")
             images, task = chain(first, images), choice.task
-        restored = partial(_restored, session, task, strength, compare)
         recording = record(
-            restored,
+            partial(restored, session, task, strength, compare),
             images,
             output,
             frames,
@@ -214,48 +171,3 @@ def record_camera(
             advance=partial(advance, f"camera {output.name}"),
         )
     click.echo(f"{recording.written} frames restored, {recording.dropped} dropped, in {output}")
-
-
-def sheet(before: Array, after: Array) -> Array:
-    """Two H×W×3 pictures of one dtype side by side, with a white gap between."""
-    gap = np.full((len(before), GAP, 3), WHITE[before.dtype.name], before.dtype)
-    return np.concatenate([before, gap, after], axis=1)
-
-
-def _restored(session: Session, task: str, strength: float, compare: bool, picture: Array) -> Array:
-    result = session.restore(picture, task, strength)
-    return sheet(picture, result) if compare else result
-
-
-def _is_video(source: Path) -> bool:
-    return source.suffix.lower() in VIDEO_SUFFIXES
-
-
-def _frames(source: Path) -> int:
-    """Units of progress: about the frames of a video, 1 for a picture and for what will be reported."""
-    try:
-        return max(probe(source).frames, 1) if _is_video(source) else 1
-    except VideoError:
-        return 1
-
-
-def _recipe(session: Session, task: str, strength: float, compare: bool) -> str:
-    """What a video's frames depend on besides the video: a run is not gone on with where this changed."""
-    bundle = session.bundle
-    files = (bundle.path / MANIFEST, bundle.task_file(task))
-    hashes = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()]
-    return json.dumps({"task": task, "strength": strength, "compare": compare, "sha256": hashes})
-
-
-@contextmanager
-def _progress(total: int | None) -> Iterator[Callable[[str, int], None]]:
-    """A progress bar on stderr; yields what to call with a name and the pictures or frames done of it."""
-    try:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-    except ImportError as e:
-        raise missing_extra("rich", "image", "colora restore") from e
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        line = bar.add_task("restoring", total=total)
-        yield lambda name, done: bar.update(line, advance=done, description=name)
