@@ -76,7 +76,12 @@ def find_layout(
     }  # no number twice within a tensor of 2^24, nor in small ones: the optimiser merges what is equal
     optimise(weights, saved)
     before, after = read_onnx(graph), read_onnx(saved)
-    convolutions = {f"{node.outputs[0]}{SUFFIX}": node for node in before.nodes if node.op == "Conv"}
+    made_by = {output: node for node in before.nodes for output in node.outputs}
+    convolutions = {}
+    for node in before.nodes:  # an activation behind a convolution becomes part of it, under its own name
+        for source in (node, *(made_by[name] for name in node.inputs if name in made_by)):
+            if source.op == "Conv":
+                convolutions.setdefault(f"{node.outputs[0]}{SUFFIX}", source)
     renamed = {}
     for node in after.nodes:
         if node.op == "Conv" and node.domain == DOMAIN and node.name in convolutions:
