@@ -13,12 +13,18 @@ class BuildAhead:
     """Fills `hot` in the background. Not thread-safe.
 
     held: the adapter of a task in memory. proven: content hashes of adapters that passed their golden check; added to.
+    room: merged graphs that may be open at once.
     """
 
     def __init__(
-        self, hot: HotGraphs, make: GraphMaker, held: Callable[[str], Adapter | None], proven: set[str]
+        self,
+        hot: HotGraphs,
+        make: GraphMaker,
+        held: Callable[[str], Adapter | None],
+        proven: set[str],
+        room: Callable[[], int],
     ) -> None:
-        self._hot, self._make, self._held, self._proven = hot, make, held, proven
+        self._hot, self._make, self._held, self._proven, self._room = hot, make, held, proven, room
         self._history = UseHistory()
 
     def adopt(self, wait_for: Recipe | None) -> None:
@@ -26,20 +32,18 @@ class BuildAhead:
         for mixture in self._hot.adopt(wait_for):
             self._proven.update(part.adapter.content_sha256 for part in mixture)
 
-    def announce(self, wanted: Recipe, room: int, current: Key | None) -> bool:
-        """Build what a caller said comes next; False where it has no room.
-
-        room: merged graphs that may be open at once. current: the one in use, which stays.
-        """
+    def announce(self, wanted: Recipe, current: Key | None) -> bool:
+        """Build what a caller said comes next; False where it has no room. current: the one in use, which stays."""
         if self._hot.coming(wanted):
             return True
+        room = self._room()
         if not self._hot.fits(room, current):
             return False
         self._begin(wanted, room, current)
         self._hot.announce(wanted)
         return True
 
-    def note(self, used: Recipe, room: int, current: Key | None, refit: bool) -> None:
+    def note(self, used: Recipe, current: Key | None, refit: bool) -> None:
         """One more use: build what probably follows.
 
         Not if that would drive out what was announced, or what was used later where refit can serve.
@@ -47,6 +51,7 @@ class BuildAhead:
         likely = self._history.note(used)
         if likely is None or self._hot.coming(likely) or self._hot.failed(likely):
             return
+        room = self._room()
         if not self._hot.fits(room, current):
             return
         out = [recipe_of(key) for key in self._hot.evictable(room, current)]

@@ -64,7 +64,7 @@ class Switcher:
         """Times that the weights of one mixture gave way to those of another, golden checks included."""
         self.hot = HotGraphs()
         self._proven: set[str] = set()  # content hashes of adapters that passed their golden check
-        self._ahead = BuildAhead(self.hot, self._make, self.adapters.held, self._proven)
+        self._ahead = BuildAhead(self.hot, self._make, self.adapters.held, self._proven, self.room)
         self._graph: Backend | None = None  # refit: the one graph, and the mixture it holds
         self._held: Mixture | None = ()  # None: unknown, after a switch that failed half-way
         self._current: Key | None = None  # of the graph in use
@@ -125,7 +125,7 @@ class Switcher:
             self._prove(part.adapter)
         graph = self._enter(mixture)
         self.hot.keep_only(key_of(mixture))
-        self._ahead.note(recipe_of(key_of(mixture)), self.room(), self._current, self._graph is not None)
+        self._ahead.note(recipe_of(key_of(mixture)), self._current, self._graph is not None)
         return finite(graph)
 
     def prefetch(self, task: str | Mapping[str, float], strength: float) -> None:
@@ -141,7 +141,7 @@ class Switcher:
                 raise unknown("task", name, self.adapters.tasks)
         wanted = recipe(strengths)
         self._ahead.adopt(None)
-        if self.bundle.manifest.kind == "merged" or self._ahead.announce(wanted, self.room(), self._current):
+        if self.bundle.manifest.kind == "merged" or self._ahead.announce(wanted, self._current):
             return
         if self._graph is not None:
             for part in self._mixture(task, strength):
