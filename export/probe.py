@@ -65,32 +65,35 @@ def probe(
     image = np.ascontiguousarray(golden_input()[:, :, :side, :side])
     edits = _Edits(model, values, seed)
     session = OrtBackend(graph, ImageConvention(), values, True, 1)
-    session.set_weights((name, edits[name]) for name in values)
-    together = session.run(image)
+
+    def edited(names: Collection[str]) -> Array:
+        session.set_weights((name, edits[name] if name in names else values[name]) for name in values)
+        return session.run(image)
+
+    together = edited(values)
     if not np.isfinite(together).all():
         raise GraphError(f"{graph}: the network overflows on random weights, so nothing can be told from it")
-
     parts = cut(model, values, math.isqrt(len(values)) + 1)
     silent = set(_without_influence(parts, values, edits, image))
     for part in parts:
         session.set_weights((name, values[name]) for name in part.weights)
         if np.array_equal(session.run(image), together):
-            silent |= {*part.weights}  # of no weights there are none
+            silent |= {*part.weights}
         session.set_weights((name, edits[name]) for name in part.weights)
+    session.close()  # the next holds the network too
+    if np.array_equal(together, _fresh(model, edits, image)):
+        return Probe(len(values), tuple(sorted(silent)), ())
+
+    session = OrtBackend(graph, ImageConvention(), values, True, 1)
 
     def stale(names: list[str]) -> list[str]:
-        edited = {*names}
-        for name in values:
-            session.set_weights([(name, edits[name] if name in edited else values[name])])
-        found = session.run(image)
-        expected = _fresh(model, edits, values, edited, image)
-        if np.array_equal(found, expected):
+        now = {name: edits[name] if name in names else values[name] for name in values}
+        if np.array_equal(edited(names), _fresh(model, now, image)):
             return []
         half = len(names) // 2
         return (stale(names[:half]) + stale(names[half:]) if half else []) or names
 
-    followed = np.array_equal(together, _fresh(model, edits, values, {*values}, image))
-    return Probe(len(values), tuple(sorted(silent)), tuple([] if followed else stale([*values])))
+    return Probe(len(values), tuple(sorted(silent)), tuple(stale([*values])))
 
 
 def check(found: Probe) -> None:
@@ -133,18 +136,13 @@ class _Edits(Mapping[str, Array]):
         return len(self._kinds)
 
 
-def _fresh(
-    model: onnx.ModelProto,
-    edits: Mapping[str, Array],
-    values: Mapping[str, Array],
-    edited: Collection[str],
-    image: Array,
-) -> Array:
-    """Output of a session on a file that holds the edits of `edited` and else `values`."""
-    shapes = {name: edit.shape for name, edit in edits.items()}
+def _fresh(model: onnx.ModelProto, values: Mapping[str, Array], image: Array) -> Array:
+    """Output of a session opened in the same way on a file of these values."""
+    shapes = {name: value.shape for name, value in values.items()}
     with TemporaryDirectory() as folder:
-        copied = close(model, shapes, lambda n: edits[n] if n in edited else values[n], Path(folder))
-        session = OrtBackend(copied, ImageConvention(), {}, True, 1)
+        session = OrtBackend(
+            close(model, shapes, values.__getitem__, Path(folder)), ImageConvention(), values, True, 1
+        )
         result = session.run(image)
         session.close()
         return result

@@ -169,27 +169,33 @@ Opened = tuple[Any, dict[str, Array], Any]
 
 def _open_in_place(graph: Path, weights: Mapping[str, Array], threads: int) -> Opened:
     """A session that sees edits of its weights: fully optimised where their order is then known."""
-    shapes = {name: tensor.shape for name, tensor in weights.items()}
-    with TemporaryDirectory(prefix="colora-") as folder:
-        saved, places = Path(folder) / "optimised.onnx", {}
-        if all(tensor.dtype == np.float32 for tensor in weights.values()):
-            with suppress(BackendError, BundleError, OSError):  # a full disk, say
-                places = find_layout(graph, shapes, partial(save_optimised, graph), saved)
-        if found := places.keys() == shapes.keys():
-            stored = {place.initializer: np.zeros(place.shape, np.float32) for place in places.values()}
-            buffers = {n: place.view(stored[place.initializer], shapes[n]) for n, place in places.items()}
-            for name, tensor in weights.items():
-                buffers[name][...] = tensor.reshape(buffers[name].shape)
-        else:
-            stored = buffers = {name: np.array(tensor, order="C") for name, tensor in weights.items()}
-        ort, options = _options(threads)
-        levels = ort.GraphOptimizationLevel
-        options.graph_optimization_level = levels.ORT_DISABLE_ALL if found else levels.ORT_ENABLE_EXTENDED
-        options.add_session_config_entry("session.disable_prepacking", "1")
-        values = {name: ort.OrtValue.ortvalue_from_numpy(buffer) for name, buffer in stored.items()}
-        for name, value in values.items():
-            options.add_initializer(name, value)
-        return _open(saved if found else graph, options), buffers, (stored, values)
+    if all(tensor.dtype == np.float32 for tensor in weights.values()):
+        # a full disk, say, or an optimised graph that can't be read back: sizes in a file beside it are not
+        with suppress(BackendError, BundleError, OSError), TemporaryDirectory(prefix="colora-") as folder:
+            saved = Path(folder) / "optimised.onnx"
+            shapes = {name: tensor.shape for name, tensor in weights.items()}
+            places = find_layout(graph, shapes, partial(save_optimised, graph), saved)
+            if places.keys() == shapes.keys():
+                stored = {place.initializer: np.zeros(place.shape, np.float32) for place in places.values()}
+                buffers = {n: place.view(stored[place.initializer], shapes[n]) for n, place in places.items()}
+                for name, tensor in weights.items():
+                    buffers[name][...] = tensor.reshape(buffers[name].shape)
+                return _borrow(saved, stored, buffers, "ORT_DISABLE_ALL", threads)
+    buffers = {name: np.array(tensor, order="C") for name, tensor in weights.items()}
+    return _borrow(graph, buffers, buffers, "ORT_ENABLE_EXTENDED", threads)
+
+
+def _borrow(
+    graph: Path, stored: Mapping[str, Array], buffers: dict[str, Array], level: str, threads: int
+) -> Opened:
+    """A session on the numbers of `stored`, initializers of `graph`, where they are."""
+    ort, options = _options(threads)
+    options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, level)
+    options.add_session_config_entry("session.disable_prepacking", "1")
+    values = {name: ort.OrtValue.ortvalue_from_numpy(buffer) for name, buffer in stored.items()}
+    for name, value in values.items():
+        options.add_initializer(name, value)
+    return _open(graph, options), buffers, (stored, values)
 
 
 def _open_fixed(graph: Path, weights: Mapping[str, Array], threads: int) -> Opened:
