@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from colora.devices.errors import CheckpointError
-from colora.runtime.features import CLIP, MIN_SIDE, measure
+from colora.runtime.features import MIN_SIDE, measure
 from colora.runtime.weights import Array, read_tensors
 
 AUTO = "auto"
@@ -24,6 +24,8 @@ CLEAN = "clean"
 """Label of pictures that nothing is wrong with."""
 LEAST_CONFIDENCE = 0.5
 """A task is taken only if it is more likely than all else together."""
+CLIP = 4.0
+"""Standard deviations of the training pictures: what lies beyond is taken for this far."""
 WEIGHTS = Path(__file__).with_name("choice.safetensors")
 
 
@@ -42,9 +44,11 @@ class Choice:
     def __str__(self) -> str:
         likely = max(self.probabilities, key=lambda name: self.probabilities[name])
         seen = (
-            "" if likely in (self.task, CLEAN) else f", most like {likely} {self.probabilities[likely]:.0%}"
+            ""
+            if likely in (self.task, CLEAN)
+            else f", most like {likely} {_percent(self.probabilities[likely])}"
         )
-        return f"{self.task} ({self.confidence:.0%}{seen})"
+        return f"{self.task} ({_percent(self.confidence)}{seen})"
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,10 @@ def read_network(path: Path) -> Network:
         return Network(tuple(facts["features"]), tuple(facts["labels"]), tensors)
     except (KeyError, ValueError, TypeError) as e:
         raise CheckpointError(f"{path} is no network of train/choice.py: {e}") from e
+
+
+def _percent(share: float) -> str:
+    return ">99%" if share > 0.99 else f"{share:.0%}"
 
 
 def _probabilities(image: Array) -> Array:

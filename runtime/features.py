@@ -15,8 +15,6 @@ from colora.runtime.weights import Array
 SIDE, GRID = 96, 4
 """Pixels of a window's side, and windows along each side of the picture: 147,456 pixels at most."""
 BLOCK = 8
-CLIP = 4.0
-"""Standard deviations of the training pictures: what lies beyond is taken for this far."""
 MIN_SIDE = 32
 """Pixels; a smaller picture tells too little."""
 TINY = 1e-4
@@ -243,7 +241,7 @@ def _power(x: Array) -> float:
 def _skew(x: Array) -> float:
     centred = (x - x.mean()).ravel()
     squares = centred * centred
-    third, second = float(np.dot(squares, centred)) / centred.size, float(squares.mean()) + TINY**2
+    third, second = float(np.dot(squares, centred)) / centred.size, float(squares.mean()) + TINY * TINY
     return third / (second * math.sqrt(second))
 
 

@@ -15,8 +15,8 @@ import click
 import cv2
 import numpy as np
 import torch
-from colora.runtime.choice import CLEAN, WEIGHTS
-from colora.runtime.features import CLIP, measure
+from colora.runtime.choice import CLEAN, CLIP, WEIGHTS
+from colora.runtime.features import measure
 from colora.runtime.weights import Array, write_tensors
 from colora.train.camera import compress, log_uniform
 from colora.train.degradations import DEGRADATIONS, Image
@@ -36,13 +36,15 @@ SIDES = (64, 320)
 """pixels of a picture's side, log-uniform"""
 VISIBLE_DB = 38.0
 """a degradation that changes the picture less (PSNR above) is drawn again: nobody could see it"""
+MILD = ("rain", "noise", "haze")
+"""tasks whose traces are also drawn fainter, down to a tenth: training draws few faint ones, cameras many"""
 HIDDEN, BATCH = 64, 128
 HELD_OUT = 24
 """photographs, besides those that all training holds out"""
 
 
 def camera_look(image: Image, rng: Generator) -> Image:
-    """A clean picture as another camera would have given it: tone, colour, softness, sharpening, a little grain."""
+    """A clean picture as another camera would have given it: tone, colour, softness, sharpening."""
     if rng.random() < 0.5:
         image = rng.uniform(0.75, 1.1) * image ** log_uniform(rng, 0.7, 1.5)
     if rng.random() < 0.1:
@@ -55,11 +57,15 @@ def camera_look(image: Image, rng: Generator) -> Image:
     if rng.random() < 0.2:
         soft = np.asarray(cv2.GaussianBlur(image.astype(np.float32), (0, 0), rng.uniform(0.6, 1.2)))
         image = image + rng.uniform(0.2, 0.8) * (image - soft)
-    image = np.clip(image, 0, 1).astype(np.float32)
-    if rng.random() < 0.3:
+    return np.clip(image, 0, 1).astype(np.float32)
+
+
+def sensor_and_file(image: Image, rng: Generator) -> Image:
+    """What comes last, on whatever the lens saw: the grain of any sensor, σ below 2.5 of 255, and a good JPEG file."""
+    if rng.random() < 0.4:
         grain = rng.standard_normal(image.shape, dtype=np.float32)
-        image = np.clip(image + np.float32(rng.uniform(0, 2) / 255) * grain, 0, 1)
-    return image
+        image = np.clip(image + np.float32(rng.uniform(0, 2.5) / 255) * grain, 0, 1)
+    return compress(image, int(rng.integers(75, 99))) if rng.random() < 0.6 else image
 
 
 def strong_jpeg(image: Image, rng: Generator) -> tuple[Image, str]:
@@ -82,11 +88,11 @@ def example(photos: Sequence[Pixels], rng: Generator) -> tuple[Pixels, int]:
             break
         for name in TASKS[task].degradations:
             degraded, _ = strong_jpeg(degraded, rng) if name == "jpeg" else DEGRADATIONS[name](degraded, rng)
+        if task in MILD and rng.random() < 0.4:
+            degraded = image + np.float32(log_uniform(rng, 0.1, 1)) * (degraded - image)
         if -10 * np.log10(np.mean((degraded - image) ** 2) + 1e-9) < VISIBLE_DB:
             break
-    if rng.random() < 0.6:  # nearly every picture of the world has been a JPEG file
-        degraded = compress(degraded, int(rng.integers(75, 99)))
-    return np.rint(degraded * 255).astype(np.uint8), LABELS.index(ALIKE.get(task, task))
+    return np.rint(sensor_and_file(degraded, rng) * 255).astype(np.uint8), LABELS.index(ALIKE.get(task, task))
 
 
 class Examples(Dataset[tuple[Tensor, int]]):

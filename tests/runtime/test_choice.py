@@ -73,8 +73,8 @@ def test_a_task_is_there_and_likely_enough(weights: list[float], tasks: set[str]
 
 def test_a_choice_says_what_it_is() -> None:
     assert str(decide(told(rain=0.9), ["rain"])) == "rain (90%)"
-    assert str(decide(told(haze=0.75), ["rain"])) == "nothing (100%, most like haze 75%)"
-    assert str(decide(told(), ["rain"])) == "nothing (100%)"
+    assert str(decide(told(haze=0.75), ["rain"])) == "nothing (>99%, most like haze 75%)"
+    assert str(decide(told(), ["rain"])) == "nothing (>99%)"
 
 
 def test_noise_is_seen_and_a_clean_photograph_too(clean: Array, noisy: Array) -> None:
@@ -155,7 +155,9 @@ def test_a_folder_gets_a_choice_for_each(
     assert np.array_equal(read_image(tmp_path / "a.png"), read_image(photos / "a.jpg"))
 
 
-def test_row_bands_are_chosen_for_as_the_whole(ort_bundle: Path, noisy: Array, tmp_path: Path) -> None:
+def test_row_bands_are_chosen_for_as_the_whole(
+    ort_bundle: Path, clean: Array, noisy: Array, tmp_path: Path
+) -> None:
     tifffile = pytest.importorskip("tifffile")
     tifffile.imwrite(tmp_path / "in.tif", noisy, photometric="rgb", compression="zlib", rowsperstrip=7)
     rows = spread_rows(tmp_path / "in.tif")
@@ -163,6 +165,18 @@ def test_row_bands_are_chosen_for_as_the_whole(ort_bundle: Path, noisy: Array, t
     assert choose([rows], ["noise"]) == choose([noisy], ["noise"])
     with load(ort_bundle) as session:
         assert choose_file(session, tmp_path / "in.tif") == session.choose(noisy)
+    tifffile.imwrite(tmp_path / "in.tif", clean, photometric="rgb", rowsperstrip=7)
+    options = (
+        "--task",
+        "auto",
+        "-o",
+        tmp_path / "out.tiff",
+        "--bundle",
+        ort_bundle,
+    )  # another suffix: no copy
+    result = colora("restore", tmp_path / "in.tif", *options)
+    assert result.exit_code == 0, result.output
+    assert np.array_equal(tifffile.imread(tmp_path / "out.tiff"), clean)
 
 
 def test_a_video_has_one_choice(ort_bundle: Path, clean: Array, tmp_path: Path) -> None:
