@@ -145,6 +145,7 @@ def _print_plan(console: Console, plan: Plan, target: str) -> None:
         console.print(f"adding {names} to {plan.output} (backbone {backbone}, already there)")
     else:
         kind = "merged" if plan.merged else "shared backbone"
+        kind += f", {plan.precision}" if plan.precision != "fp32" else ""
         console.print(f"{backbone} with {names} → {plan.output} ({kind})")
     if target in ALIASES:
         console.print(f"target {target} means {plan.device.name}: {plan.device.title}")

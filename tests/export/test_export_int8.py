@@ -137,3 +137,26 @@ def test_shared_bundle_is_refused(nafnet: Any, tmp_path: Path) -> None:
 def test_task_of_unknown_degradation_needs_pictures(nafnet: Any, tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="how 'fog-of-war' degrades pictures is not known: give --calibrate"):
         make(nafnet, tmp_path, "fog-of-war", precision="int8")
+
+
+def test_command_says_precision_and_refuses_a_shared_bundle(nafnet: Any, tmp_path: Path) -> None:
+    from click.testing import CliRunner
+    from colora.export.cli import command
+
+    adapter = nafnet.write(tmp_path, "rain", 1)
+    options = [
+        "--backbone",
+        str(nafnet.file),
+        "--adapter",
+        str(adapter),
+        "-o",
+        str(tmp_path / "b"),
+        "--dry-run",
+    ]
+    planned = CliRunner().invoke(command, [*options, "--precision", "int8", "--merged"])
+    assert planned.exit_code == 0 and "(merged, int8)" in planned.output
+    assert "graph.onnx" in planned.output and "graph.data" not in planned.output
+    refused = CliRunner().invoke(command, [*options, "--precision", "int8"])
+    assert isinstance(refused.exception, BundleError) and "add --merged" in str(refused.exception)
+    unknown = CliRunner().invoke(command, [*options, "--precision", "fp8"])
+    assert unknown.exit_code == 2 and "'fp8' is not one of 'fp32', 'fp16', 'int8'" in unknown.output
