@@ -4,8 +4,8 @@
     handler.setFormatter(JsonLines())
     logging.getLogger("colora").addHandler(handler)
 
-Events: adapter_swapped, adapter_refused, adapter_missing, backend_failed, backend_reopened, build_failed,
-frame_dropped.
+Events: adapter_swapped, adapter_refused, adapter_missing, backend_measured, backend_failed, backend_reopened,
+build_failed, frame_dropped.
 """
 
 import json

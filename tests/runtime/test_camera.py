@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from itertools import chain, count
 from pathlib import Path
@@ -105,6 +107,26 @@ def test_a_camera_that_vanishes_leaves_what_it_gave(tmp_path: Path) -> None:
     assert near(levels(target), list(GREYS))
     with pytest.raises(VideoError, match="vanished after 0 frames"):
         record(lambda image: image, camera_frames(camera(), retries=0), tmp_path / "none.mp4")
+    assert [f.name for f in tmp_path.iterdir()] == ["out.mkv"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no resource limits")
+def test_a_full_disk_is_told_and_leaves_the_old_file(tmp_path: Path) -> None:
+    """A limit on file sizes is what a test can have of a full disk: the same calls fail."""
+    pytest.importorskip("av")
+    (tmp_path / "out.mkv").write_bytes(b"old")
+    code = (
+        "import resource, sys\nimport numpy as np\nfrom colora.devices.errors import VideoError\n"
+        "from colora.runtime.camera import record\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\nrng = np.random.default_rng(0)\n"
+        "frames = (rng.integers(0, 256, (64, 64, 3), np.uint8) for _ in range(20))\n"
+        "try: record(lambda image: image, frames, sys.argv[1], 20, keep_all=True)\n"
+        "except VideoError as e: print(e)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "out.mkv")]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert f"{tmp_path / 'out.mkv'} was not written: " in run.stdout, run.stderr
+    assert (tmp_path / "out.mkv").read_bytes() == b"old"
     assert [f.name for f in tmp_path.iterdir()] == ["out.mkv"]
 
 

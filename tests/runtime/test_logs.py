@@ -59,3 +59,17 @@ def test_the_runtime_s_own_events(null_bundle: Path, picture: Any, written: io.S
     (line,) = lines(written)
     assert (line["event"], line["task"]) == ("adapter_refused", "rain")
     assert "is truncated" in line["reason"]
+
+
+def test_every_event_is_listed() -> None:
+    import re
+
+    import colora.runtime.logs as logs
+
+    sources = Path(logs.__file__).parent.glob("*.py")
+    used = {e for file in sources for e in re.findall(r'"event": "(\w+)"', file.read_text("utf-8"))}
+    listed = set(re.findall(r"\w+", (logs.__doc__ or "").partition("Events: ")[2]))
+    assert used <= listed and listed - used == {
+        "adapter_refused",
+        "adapter_missing",
+    }  # those two by a variable

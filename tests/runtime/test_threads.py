@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from colora.devices.errors import BackendError
 from colora.runtime.backend_null import NullBackend
+from colora.runtime.bundle import open_bundle
+from colora.runtime.policy import estimate
 from colora.runtime.session import Session, load
 
 TASKS: list[Any] = ["rain", "noise", {"rain": 0.5, "noise": 0.5}, ""]
@@ -44,16 +46,24 @@ def in_threads(work: Callable[[int], None]) -> None:
         raise raised[0]
 
 
-def check_interleaved(session: Session, picture: Any, rounds: int) -> None:
-    """Threads that each take the tasks from another one on, and pictures of two sizes."""
+def serially(session: Session, picture: Any) -> dict[tuple[int, int], Any]:
+    """Every task over pictures of two sizes, one call after another."""
     images = [picture(20, 24), picture(13, 30)]
-    serial = {(t, s): session.restore(images[s], TASKS[t]) for t in range(len(TASKS)) for s in (0, 1)}
+    return {(t, s): session.restore(images[s], TASKS[t]) for t in range(len(TASKS)) for s in (0, 1)}
+
+
+def check_interleaved(session: Session, picture: Any, rounds: int, *others: Session) -> None:
+    """Threads that each take the tasks from another one on. Results: of a serial run, here or in one of the others."""
+    images = [picture(20, 24), picture(13, 30)]
+    serial = serially(session, picture)
+    right = [serial, *(serially(other, picture) for other in others)]
     wrong: list[Any] = []
 
     def work(i: int) -> None:
         for n in range(i, i + rounds):
             t, s = n % len(TASKS), n // 2 % 2
-            if not np.array_equal(session.restore(images[s], TASKS[t]), serial[t, s]):
+            result = session.restore(images[s], TASKS[t])
+            if not any(np.array_equal(result, expected[t, s]) for expected in right):
                 wrong.append((i, t, s))
 
     in_threads(work)
@@ -80,6 +90,18 @@ def test_the_weights_are_the_task_s_throughout_a_run(
 def test_results_are_those_of_a_serial_run(ort_bundle: Path, picture: Any, policy: str) -> None:
     with load(ort_bundle, policy=policy, threads=1) as session:
         check_interleaved(session, picture, 6)
+
+
+def test_results_with_merged_graphs_that_come_and_go(ort_bundle: Path, picture: Any) -> None:
+    """Each call is served by the graph edited in place, or by a merged one that is there by then."""
+    budget = estimate(open_bundle(ort_bundle)).total(True, 2)
+    with (
+        load(ort_bundle, policy="refit", threads=1) as refit,
+        load(ort_bundle, policy="merged", threads=1) as merged,
+        load(ort_bundle, memory_budget=budget, threads=1) as session,
+    ):
+        check_interleaved(session, picture, 8, refit, merged)
+        assert session.metrics().prefetches > 0
 
 
 def test_closing_while_others_restore(null_bundle: Path, picture: Any) -> None:
