@@ -35,7 +35,7 @@ def table(demands: Sequence[Demand]) -> str:
     """Aligned text, one line for each."""
     rows = [("", "value", "", "asked", "")]
     for d in demands:
-        limits = [f"≤ {d.most:g}"] * (d.most is not None) + [f"≥ {d.least:g}"] * (d.least is not None)
+        limits = [f"{sign} {x:g}" for sign, x in (("≤", d.most), ("≥", d.least)) if x is not None]
         verdict = {None: "", True: "met", False: "MISSED"}[d.holds]
         what = f"{d.what}, against {d.against}" if d.against else d.what
         rows.append(

@@ -4,13 +4,17 @@ Arguments and results are text and JSON, so that each can be run by hand, e.g.
 python -c "from colora.benchmarks.scenarios import empty; print(empty('256'))". Nothing here loads torch.
 """
 
+from __future__ import annotations
+
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from colora.benchmarks.resident import memory_now
 from colora.devices.errors import unknown
-from colora.runtime.weights import Array
+
+if TYPE_CHECKING:
+    from colora.runtime.weights import Array
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,8 @@ class Peer:
     name: str
     told: str
     arena: str = "own"
-    """`own`: one growing pool of memory for each session, the default. `shared`: one for all. `none`."""
+    """`own`: one growing pool of memory for each session, the default. `shared`: one for all. `block`: as colora's, one
+    for all that takes 192 MiB at once, of which touched pages cost. `none`."""
     prepack: bool = True
     """False: level EXTENDED and no repacked copies of weights; kernels read the mapped file."""
     all_open: bool = True
@@ -41,6 +46,13 @@ PEERS = {
             "no arena, no prepacking",
             "as before, level EXTENDED, session.disable_prepacking=1",
             "none",
+            prepack=False,
+        ),
+        Peer(
+            "one block, no prepacking",
+            "one arena for all sessions, one block of 192 MiB (initial_growth_chunk_size_bytes), level EXTENDED, "
+            "session.disable_prepacking=1",
+            "block",
             prepack=False,
         ),
         Peer(
@@ -113,15 +125,37 @@ def open_model(model: str, peer: Peer, threads: int) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.enable_cpu_mem_arena = peer.arena != "none"
-    if peer.arena == "shared":
+    if peer.arena in ("shared", "block"):
         if not _arena_is_registered:  # one per process; registering it twice is an error
             where = ort.OrtMemoryInfo(
                 "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
             )
-            ort.create_and_register_allocator(where, ort.OrtArenaCfg({"arena_extend_strategy": 1}))
+            block = {
+                "arena_extend_strategy": 0,
+                "initial_growth_chunk_size_bytes": 192 * 2**20,
+                "max_dead_bytes_per_chunk": 2**20,
+            }
+            config = block if peer.arena == "block" else {"arena_extend_strategy": 1}
+            ort.create_and_register_allocator(where, ort.OrtArenaCfg(config))
             _arena_is_registered = True
         options.add_session_config_entry("session.use_env_allocators", "1")
     if not peer.prepack:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         options.add_session_config_entry("session.disable_prepacking", "1")
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def give_back(session: Any, peer: Peer) -> None:
+    """Give the memory of activations back to the system, as `Session.trim` does."""
+    import ctypes
+
+    import onnxruntime as ort
+
+    if peer.arena != "none":
+        options, binding = ort.RunOptions(), session.io_binding()
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        given, result = (np.zeros((1, 3, 64, 64), np.float32) for _ in range(2))
+        binding.bind_cpu_input(INPUT, given)
+        binding.bind_output(OUTPUT, "cpu", 0, np.float32, result.shape, result.ctypes.data)
+        session.run_with_iobinding(binding, options)
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
