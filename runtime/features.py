@@ -241,7 +241,7 @@ def _power(x: Array) -> float:
 def _skew(x: Array) -> float:
     centred = (x - x.mean()).ravel()
     squares = centred * centred
-    third, second = float(np.dot(squares, centred)) / centred.size, float(squares.mean()) + TINY * TINY
+    third, second = float(np.dot(squares, centred) / centred.size), float(squares.mean()) + TINY * TINY
     return third / (second * math.sqrt(second))
 
 
