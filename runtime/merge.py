@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 from colora.devices.errors import BundleError
-from colora.runtime.blocks import Block, blocks_of, merge
+from colora.runtime.blocks import Block, blocks_of, merge, put
 from colora.runtime.bundle import WEIGHTS, Bundle
 from colora.runtime.mixture import Mixture
 from colora.runtime.program import NOTHING, Program, Steps, operands, reads, run_steps
@@ -22,8 +22,6 @@ from colora.runtime.weights import Array, MappedTensors
 
 KEPT = 32
 """Tasks whose blocks are kept, about 0.2 MB each: cutting arrays takes as long as small sums."""
-
-
 THREADS = min(2, os.cpu_count() or 1)
 """That write. More would wait for Python's lock."""
 WORTH_A_THREAD = 1 << 20
@@ -31,7 +29,7 @@ WORTH_A_THREAD = 1 << 20
 
 
 class GraphTensors:
-    """The graph tensors of one bundle under any mixture. Not thread-safe.
+    """The graph tensors of one bundle under any mixture. Any thread may ask for `under`, one at a time for `write`.
 
     Source weights stay on disk, mapped; their pages are released after each call.
     Raises: BundleError if the weights can't be read.
@@ -47,9 +45,7 @@ class GraphTensors:
         self._touched = lru_cache(maxsize=16)(self._find)
         self._shares = lru_cache(maxsize=16)(self._share)
         self._plan = lru_cache(maxsize=32)(lambda names: plan({name: self._program[name] for name in names}))
-        self._kept: OrderedDict[tuple[tuple[str, ...], tuple[str, ...]], dict[str, list[Block]]] = (
-            OrderedDict()
-        )
+        self._kept: OrderedDict[tuple[str, ...], dict[str, list[Block]]] = OrderedDict()
 
     def touched(self, *mixtures: Mixture) -> tuple[str, ...]:
         """Those that depend on a parameter that any of the mixtures changes, in program order."""
@@ -58,9 +54,9 @@ class GraphTensors:
     def under(self, mixture: Mixture, names: Collection[str]) -> Iterator[tuple[str, Array]]:
         """Name and values of graph tensors under a mixture, one after another; each may be read-only.
 
-        Any thread may ask. Raises: BundleError if the program does not fit the weights.
+        Raises: BundleError if the program does not fit the weights.
         """
-        source = _Source(self._pristine, mixture, reads(self._program[name] for name in names))
+        source = _Source(self._pristine, mixture, reads(self._program[name] for name in names), {})
         try:
             for name in names:
                 yield name, run_steps(name, self._program[name], source.read)
@@ -75,11 +71,12 @@ class GraphTensors:
 
         Raises: BundleError; some may be written by then.
         """
-        first, *others = [(share, self._direct(mixture, share)) for share in self._shares(names)]
+        blocks = self._blocks(mixture)
+        first, *others = self._shares(names)
         try:
             with ThreadPoolExecutor(THREADS) as pool:
-                waiting = [pool.submit(self._write, mixture, buffers, *other) for other in others]
-                self._write(mixture, buffers, *first)
+                waiting = [pool.submit(self._write, mixture, buffers, blocks, share) for share in others]
+                self._write(mixture, buffers, blocks, first)
             for other in waiting:
                 other.result()
         finally:
@@ -89,20 +86,19 @@ class GraphTensors:
         self,
         mixture: Mixture,
         buffers: Mapping[str, Array],
+        blocks: dict[str, list[Block]],
         names: tuple[str, ...],
-        direct: Mapping[str, list[Block]],
     ) -> None:
         """What one thread does."""
         jobs = self._plan(names)
-        source = _Source(self._pristine, mixture, jobs.reads)
-        for name, blocks in direct.items():
-            param, scale = jobs.direct[name]
+        source = _Source(self._pristine, mixture, jobs.reads, blocks)
+        for name, (param, scale) in jobs.direct.items():
             buffer, shape = buffers[name], self._pristine[param].shape
             w = buffer.reshape(shape) if buffer.flags.c_contiguous else np.empty(shape, buffer.dtype)
             rows = source.read(scale).reshape(-1, *[1] * (w.ndim - 1)) if scale else None
-            merge(blocks, w, rows)
+            merge(source.blocks(param), w, rows)
             if not buffer.flags.c_contiguous:
-                buffer[...] = w.reshape(buffer.shape)
+                put(w, buffer)
         for steps, results in jobs.shared.items():
             self._run(steps, results, source, buffers)
 
@@ -121,21 +117,17 @@ class GraphTensors:
         if len(results) > 1:
             value.flags.writeable = False
         for name, left in results:
-            buffers[name][...] = run_steps(name, left, source.read, value).reshape(buffers[name].shape)
+            put(run_steps(name, left, source.read, value), buffers[name])
 
-    def _direct(self, mixture: Mixture, names: tuple[str, ...]) -> dict[str, list[Block]]:
-        """Blocks of what is in `Plan.direct`; kept for whole tasks, which use stored numbers as they are."""
-        key = (tuple(part.adapter.content_sha256 for part in mixture), names)
-        whole = all(part.strength == 1 for part in mixture)
-        if whole and key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
-        direct = self._plan(names).direct.items()
-        blocks = {name: blocks_of(param, self._pristine[param], mixture) for name, (param, _) in direct}
-        if whole:
-            self._kept[key] = blocks
-            while len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
+    def _blocks(self, mixture: Mixture) -> dict[str, list[Block]]:
+        """Source parameters in blocks, to be added to; kept for whole tasks, which use stored numbers as they are."""
+        if any(part.strength != 1 for part in mixture):
+            return {}
+        key = tuple(part.adapter.content_sha256 for part in mixture)
+        blocks = self._kept.setdefault(key, {})
+        self._kept.move_to_end(key)
+        if len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
         return blocks
 
     def _share(self, names: tuple[str, ...]) -> list[tuple[str, ...]]:
@@ -195,12 +187,24 @@ def plan(program: Program) -> Plan:
 class _Source:
     """Source parameters under one mixture, each computed once, and kept until it is asked for no more.
 
-    reads: how often each will be asked for.
+    reads: how often each will be asked for. blocks: of some of them, others are added.
     """
 
-    def __init__(self, pristine: MappedTensors, mixture: Mixture, reads: Mapping[str, int]) -> None:
-        self._pristine, self._mixture, self._left = pristine, mixture, dict(reads)
+    def __init__(
+        self,
+        pristine: MappedTensors,
+        mixture: Mixture,
+        reads: Mapping[str, int],
+        blocks: dict[str, list[Block]],
+    ) -> None:
+        self._pristine, self._mixture, self._left, self._blocks = pristine, mixture, dict(reads), blocks
         self._held: dict[str, Array] = {}
+
+    def blocks(self, name: str) -> list[Block]:
+        """A parameter in blocks of rows."""
+        if name not in self._blocks:
+            self._blocks[name] = blocks_of(name, self._pristine[name], self._mixture)
+        return self._blocks[name]
 
     def read(self, name: str) -> Array:
         """A parameter that is not to be changed."""
@@ -221,7 +225,7 @@ class _Source:
     def _make(self, name: str) -> Array:
         """Fresh, or W0 itself where nothing changes it."""
         w0 = self._pristine[name]
-        blocks = blocks_of(name, w0, self._mixture)
+        blocks = self.blocks(name)
         if not blocks[0][2]:
             return w0
         w = np.empty_like(w0)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from colora.runtime import deltas, merge
+from colora.runtime.blocks import put
 from colora.runtime.bundle import WEIGHTS, open_bundle
 from colora.runtime.merge import GraphTensors, plan
 from colora.runtime.mixture import Mixture, Part
@@ -118,3 +119,21 @@ def test_pages_of_the_source_weights_are_released_after_a_switch(mini: Any, null
     half.close()
     tensors.write(mixture(mini, {"rain": 1.0}), buffers, names)
     assert resident() == 0
+
+
+@pytest.mark.parametrize("size", [(32, 16, 1, 1), (48, 32, 1, 1), (32, 32, 3, 3), (12, 16, 1, 1)])
+@pytest.mark.parametrize("inputs", [True, False])
+def test_kernels_in_blocks_of_channels_get_every_number(
+    size: tuple[int, int, int, int], inputs: bool
+) -> None:
+    """Into the orders of runtime/ort_layout.py; 12 kernels leave a part of their block empty."""
+    from colora.runtime.ort_layout import Place
+
+    place = Place("k", (-(-size[0] // 16) * 16, *size[1:]), 16, inputs)
+    tensor = np.random.default_rng(0).standard_normal(size).astype(np.float32)
+    buffers = [np.zeros(place.shape, np.float32) for _ in range(2)]
+    put(tensor, place.view(buffers[0], size))
+    view = place.view(buffers[1], size)
+    view[...] = tensor.reshape(view.shape)
+    assert np.array_equal(*buffers)
+    assert np.count_nonzero(buffers[0]) == tensor.size
