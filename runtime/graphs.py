@@ -81,7 +81,11 @@ class GraphMaker:
                 weights = dict(self._tensors.under(mixture, names))
             except BundleError as e:
                 raise BundleError(f"{self.bundle.path}: {e}: export it again") from e
-        return self._open_graph(self.bundle.path / GRAPH, self.bundle.manifest.image, weights, refit)
+        try:
+            return self._open_graph(self.bundle.path / GRAPH, self.bundle.manifest.image, weights, refit)
+        finally:
+            if names:
+                self._tensors.release()  # some of `weights` lie in the file, and were read just now
 
     def _check_stamp(self) -> None:
         """Raises: BundleError if the bundle is another by now."""

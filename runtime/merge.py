@@ -82,6 +82,10 @@ class GraphTensors:
         finally:
             self._pristine.release()
 
+    def release(self) -> None:
+        """Give the pages of the source weights back to the system."""
+        self._pristine.release()
+
     def _write(
         self,
         mixture: Mixture,
