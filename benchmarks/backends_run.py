@@ -1,0 +1,197 @@
+"""What `backends` times, in a process of its own: one image through every way of running the network, by turns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from colora.benchmarks.compiled_models import CONVOLUTIONS, PLAIN, form_folder
+from colora.benchmarks.scenarios import INPUT, OUTPUT, picture, tensor_of
+from colora.benchmarks.timing import interleave, paired_ratio, summary
+from colora.devices.errors import ParityError
+from colora.runtime.weights import Array
+
+Calls = dict[str, Callable[[], Any]]
+
+ORT, OPENVINO = "ort: plain", "openvino: plain"
+"""What people have without us."""
+OURS, EAGER, COMPILED = "openvino: ours, merged", "torch: eager, channels_last", "torch: compile"
+REFERENCES = (ORT, OPENVINO, OURS, EAGER, COMPILED)
+NAMES, BACKBONE = "forms.txt", "backbone.txt"
+"""Files beside the forms: their names, ours for the two targets first; and what load_backbone takes."""
+GEMM = "2048³ product: "
+SIDE = 2048
+TOLERANCE = {"": 1e-4, "bf16": 3e-2}
+"""Of fp32 what every export is held to; of bf16 the tolerance of golden outputs; in units of the image range."""
+
+
+def measure(folder: str, size: str, threads: str, rounds: str, compiled: str) -> dict[str, Any]:
+    """Everything in `folder` on one image, size×size.
+
+    compiled: `1` with torch.compile. Returns name → {n, ms_p50, ms_p95, ratio_to: reference → quartiles, gflops,
+    share_of_gemm, largest difference from plain ONNX Runtime}. Raises: ParityError.
+    """
+    from colora.export.cost import cost
+    from onnx import load
+
+    side, n = int(size), int(threads)
+    image = tensor_of(picture(side))
+    calls = networks(Path(folder), side, image, n, compiled == "1")
+    errors = compare(calls)
+    products = gemms(n)
+    times = interleave(calls | products, int(rounds))
+    best = min(products, key=lambda name: summary(times[name]).ms_p50)
+    floor = load(Path(folder) / size / CONVOLUTIONS)
+    flops = {name: 2 * SIDE**3 for name in products} | dict.fromkeys(calls, cost(floor, side, side).flops)
+    rows = {}
+    for name, ms in times.items():
+        row: dict[str, Any] = asdict(summary(ms))
+        if name in calls:
+            row["largest_difference"] = errors[name]
+            references = [other for other in REFERENCES if other in times]
+            row["ratio_to"] = {other: asdict(paired_ratio(ms, times[other])) for other in references}
+        row["gflops"] = flops[name] / row["ms_p50"] / 1e6
+        row["share_of_gemm"] = flops[name] / flops[best] / paired_ratio(ms, times[best]).p50
+        rows[name] = row
+    return rows
+
+
+def compare(calls: Calls) -> dict[str, float]:
+    """Name → largest difference from the plain graph in ONNX Runtime. Raises: ParityError for more than TOLERANCE."""
+    expected, found = calls[ORT](), {}
+    for name, call in calls.items():
+        found[name] = float(np.abs(call() - expected).max())
+        limit = TOLERANCE["bf16" if "bf16" in name else ""]
+        if not found[name] <= limit:
+            raise ParityError(
+                f"{name}: differs from the plain export by {found[name]:.3g}, more than {limit:g}"
+            )
+    return found
+
+
+def networks(folder: Path, size: int, image: Array, threads: int, compiled: bool) -> Calls:
+    """Name → a run of it, fp32 unless it says bf16. The folders are those that `backends` writes."""
+    from colora.runtime.backend_openvino import OpenvinoBackend, OpenvinoBf16Backend, capabilities
+    from colora.runtime.backend_ort import OrtBackend
+    from colora.runtime.manifest import ImageConvention
+
+    plain = folder / str(size) / PLAIN
+    calls: Calls = {ORT: ort_plain(plain, image, threads)}
+
+    def ours(backend: Any, form: Path, refit: bool) -> Callable[[], Any]:
+        opened = backend.open(form / "graph.onnx", ImageConvention(), tensors(form), refit, threads)
+        return lambda: opened.run(image)
+
+    names = (folder / NAMES).read_text().splitlines()
+    default, made, *others = (folder / form_folder(number) for number in range(len(names)))
+    calls["ort: ours, merged"] = ours(OrtBackend, default, False)
+    calls["ort: ours, refit"] = ours(OrtBackend, default, True)
+    calls[OPENVINO] = openvino_plain(plain, image, threads, "f32")
+    calls[OURS] = ours(OpenvinoBackend, made, False)
+    calls["openvino: ours, refit"] = ours(OpenvinoBackend, made, True)
+    calls["openvino: form of cpu, merged"] = ours(OpenvinoBackend, default, False)
+    for name, form in zip(names[2:], others, strict=True):
+        calls[f"openvino: {name}"] = ours(OpenvinoBackend, form, False)
+    if "BF16" in capabilities():
+        calls["openvino bf16: plain"] = openvino_plain(plain, image, threads, "bf16")
+        calls["openvino bf16: ours, merged"] = ours(OpenvinoBf16Backend, made, False)
+        calls["openvino bf16: ours, refit"] = ours(OpenvinoBf16Backend, made, True)
+    calls[EAGER], module = eager(folder, image, threads)
+    if compiled:
+        calls[COMPILED] = inductor(module, image)
+    return calls
+
+
+def tensors(form: Path) -> dict[str, Array]:
+    """The switchable ones of a form."""
+    from onnx import load, numpy_helper
+
+    wanted = set((form / "weights.txt").read_text().splitlines())
+    graph = load(form / "graph.onnx").graph
+    return {t.name: numpy_helper.to_array(t) for t in graph.initializer if t.name in wanted}
+
+
+def ort_plain(model: Path, image: Array, threads: int) -> Callable[[], Any]:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    return lambda: session.run([OUTPUT], {INPUT: image})[0]
+
+
+def openvino_plain(model: Path, image: Array, threads: int, hint: str) -> Callable[[], Any]:
+    from colora.runtime.backend_openvino import _core
+
+    options = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+    if threads:
+        options["INFERENCE_NUM_THREADS"] = str(threads)
+    request = _core().compile_model(model, "CPU", options).create_infer_request()
+
+    def run() -> Any:
+        request.infer({INPUT: image}, share_inputs=True)
+        return request.get_tensor(OUTPUT).data.copy()
+
+    return run
+
+
+def eager(folder: Path, image: Array, threads: int) -> tuple[Callable[[], Any], Any]:
+    import torch
+    from colora.train.checkpoint import load_backbone
+
+    if threads:
+        torch.set_num_threads(threads)
+    name = (folder / BACKBONE).read_text()
+    module: Any = load_backbone(name).module.eval()
+    module = module.to(memory_format=torch.channels_last)
+    return torch_call(module, image), module
+
+
+def inductor(module: Any, image: Array) -> Callable[[], Any]:
+    import torch
+
+    return torch_call(torch.compile(module), image)
+
+
+def torch_call(module: Any, image: Array) -> Callable[[], Any]:
+    import torch
+
+    tensor = torch.from_numpy(image).to(memory_format=torch.channels_last)
+
+    def run() -> Any:
+        with torch.inference_mode():
+            return module(tensor).numpy()
+
+    return run
+
+
+def gemms(threads: int) -> Calls:
+    """float32 products of two square matrices, the same numbers in each package; the right one is a constant."""
+    import onnxruntime as ort
+    import torch
+    from colora.runtime.backend_openvino import _core
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng = np.random.default_rng(0)
+    a, b = (rng.standard_normal((SIDE, SIDE), dtype=np.float32) for _ in "ab")
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, (SIDE, SIDE)) for name in "xy")
+    node, constant = helper.make_node("MatMul", ["x", "b"], ["y"]), numpy_helper.from_array(b, "b")
+    graph = helper.make_graph([node], "product", [x], [y], [constant])
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    ).SerializeToString()
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    request = _core().compile_model(_core().read_model(model), "CPU", hints).create_infer_request()
+    left, right = torch.from_numpy(a), torch.from_numpy(b)
+    return {
+        f"{GEMM}torch": lambda: left @ right,
+        f"{GEMM}numpy": lambda: a @ b,
+        f"{GEMM}onnxruntime": lambda: session.run(None, {"x": a}),
+        f"{GEMM}openvino": lambda: request.infer({"x": a}, share_inputs=True),
+    }

@@ -1,0 +1,81 @@
+"""The benchmark of the backends: a run with a tiny network fills every field, and bf16 is told from fp32."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from colora.benchmarks.backends import command, psnr_table, verdicts
+from colora.benchmarks.backends_bf16 import bf16_quality
+from colora.benchmarks.backends_run import GEMM, OPENVINO, ORT, OURS
+from colora.benchmarks.tiny import Tiny
+
+pytest.importorskip("openvino", exc_type=ImportError)
+
+
+def test_a_run_fills_the_record(tiny: Tiny, tmp_path: Path) -> None:
+    arguments = [
+        "--backbone",
+        str(tiny.backbone),
+        "--size",
+        "16",
+        "--rounds",
+        "2",
+        "--threads",
+        "1",
+        "--no-compile",
+    ]
+    result = CliRunner().invoke(command, [*arguments, "-o", str(tmp_path)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    (file,) = tmp_path.glob("backends-*.json")
+    record = json.loads(file.read_text())
+    rows = record["latency"]["16"]
+    assert record["kind"] == "backends" and len(record["aims"]["16"]) >= 3
+    assert {
+        ORT,
+        OPENVINO,
+        OURS,
+        "ort: ours, merged",
+        "ort: ours, refit",
+        "openvino: ours, refit",
+    } <= rows.keys()
+    products = [name for name in rows if name.startswith(GEMM)]
+    assert len(products) == 4 and max(rows[name]["share_of_gemm"] for name in products) == 1
+    for name in rows.keys() - {*products}:
+        assert rows[name]["ratio_to"][name if name in (ORT, OPENVINO) else ORT]["p50"] > 0
+        assert rows[name]["gflops"] > 0 and rows[name]["largest_difference"] < 1e-2
+    assert rows[ORT]["ratio_to"][ORT]["p50"] == 1
+    text = file.with_suffix(".md").read_text()
+    assert f"| {OURS} |" in text and "aim: at most 0.9" in text
+
+
+def test_verdicts_compare_with_what_is_aimed_at() -> None:
+    def row(share: float, ratio: float, gflops: float) -> dict[str, object]:
+        return {"share_of_gemm": share, "gflops": gflops, "ratio_to": {OPENVINO: {"p50": ratio}}}
+
+    rows = {OPENVINO: row(0.5, 1, 50), OURS: row(0.72, 0.7, 72), f"{GEMM}numpy": row(1, 1, 100)}
+    assert verdicts(rows) == [
+        f"{OURS} / {OPENVINO}: 0.700 (aim: at most 0.9)",
+        f"{OURS}: 72 % of the 100 GFLOP/s of {GEMM}numpy (aim: at least 70 %)",
+    ]
+
+
+def test_bf16_is_compared_on_pairs(bundle: Path, tmp_path: Path) -> None:
+    from colora.runtime.backend_openvino import capabilities
+    from PIL import Image
+
+    if "BF16" not in capabilities():
+        pytest.skip("this CPU does not multiply bfloat16")
+    rng = np.random.default_rng(0)
+    for side in ("input", "target"):
+        (tmp_path / side).mkdir()
+        for name in "ab":
+            Image.fromarray(rng.integers(0, 256, (24, 32, 3), np.uint8)).save(tmp_path / side / f"{name}.png")
+    found = bf16_quality(str(bundle), "rain", str(tmp_path), "2", "1")
+    near = found["to_fp32_db"]
+    assert found["n"] == 2 and 40 < near["lowest"] <= near["mean"] < 90
+    assert found["worst_change_db"] <= found["to_target_db"]["bf16"] - found["to_target_db"]["fp32"]
+    assert psnr_table({"x (rain)": found})[1][:2] == ("x (rain)", "2")
