@@ -62,7 +62,7 @@ class BundleCases:
     def __init__(self, bundle: Path, folder: Path, seed: int) -> None:
         self.bundle, self.folder, self.seed = bundle, folder, seed
         self.picture = np.random.default_rng(seed).random((SIZE, SIZE, 3), dtype=np.float32)
-        self.whole = load(bundle, threads=1)
+        self.whole = load(bundle, "ort", threads=1)
 
     def run(self, number: int) -> Verdict:
         rng = np.random.default_rng((self.seed, number))
@@ -77,7 +77,7 @@ class BundleCases:
         task = str(rng.choice(["rain", "noise", ""], p=[0.6, 0.3, 0.1]))
         policy = str(rng.choice(["auto", "merged"], p=[0.8, 0.2]))
         try:
-            with load(damaged, policy=policy, threads=1) as session:
+            with load(damaged, "ort", policy, threads=1) as session:
                 session.describe()
                 session.verify()
                 found = session.restore(self.picture, task)

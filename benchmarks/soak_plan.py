@@ -110,7 +110,7 @@ def make_references(bundle: Path, plan: Plan, policies: Iterable[str], threads: 
             for task, number in chosen.items():
                 write_bytes(copy / "tasks" / f"{task}.safetensors", plan.versions[task][number])
             for policy, n in itertools.product(policies, threads):
-                with load(copy, policy=policy, threads=n) as session:
+                with load(copy, "ort", policy, threads=n) as session:
                     _add(found, session, plan, n, chosen)
     return {key: frozenset(digests) for key, digests in found.items()}
 
@@ -136,7 +136,7 @@ def _versions(bundle: Path, task: str, seed: int) -> tuple[bytes, ...]:
         file = copy / "tasks" / f"{task}.safetensors"
         other = shuffled(opened.read_task(task), task, seed)
         write_adapter(file, other)
-        with load(copy, golden_tolerance=math.inf) as session:
+        with load(copy, "ort", golden_tolerance=math.inf) as session:
             output = session.network(task)(golden_input())
         write_adapter(file, replace(other, golden_output=output))
         return opened.task_file(task).read_bytes(), file.read_bytes()

@@ -96,7 +96,7 @@ class Soak:
                 self._mend()
                 threads = next(run_threads)
                 with load(
-                    self._bundle, policy=self._policy, memory_budget=self._budget, threads=threads
+                    self._bundle, "ort", self._policy, memory_budget=self._budget, threads=threads
                 ) as session:
                     session.verify()  # from now on adapters are held: a damaged file changes nothing
                     for calls in shifts[first : first + SHIFTS_A_SESSION]:
