@@ -27,7 +27,8 @@ TOLERANCE = 1e-2
 MEASURED = {
     "network": "Random weights of the named layout, and one adapter of rank 1 on every convolution that takes one.",
     "export": "`export(...)` to a shared bundle for the target cpu, in a fresh process, with its default passes; "
-    "seconds from one stage to the next, by the wall clock, after every package has been imported.",
+    "seconds from one stage to the next, by the wall clock, after every package has been imported; in brackets those "
+    "of CPU of all its threads, which on two cores and no other load may be up to twice as many.",
     "memory": "Largest resident memory of that process (VmHWM) so far, less what it had with every package imported "
     "and nothing loaded, less the bytes of the weights, which have to be somewhere: `extra`. In units of those bytes.",
 }
@@ -47,24 +48,26 @@ def cost_of(backbone: str, adapter: str, folder: str) -> dict[str, Any]:
 
     size = sum(4 * math.prod(shape) for shape in read_header(backbone).shapes.values())
     before = memory_now().rss_bytes
-    marks = [("checkpoint", time.perf_counter(), 0)]
+    marks = [("checkpoint", time.perf_counter(), time.process_time(), 0)]
 
     def progress(stage: str) -> None:
-        marks.append((stage, time.perf_counter(), memory_now().peak_rss_bytes - before - size))
+        peak = memory_now().peak_rss_bytes - before - size
+        marks.append((stage, time.perf_counter(), time.process_time(), peak))
 
     plan = make_plan(backbone=backbone, output=folder, adapters=[adapter])
     report = run_plan(plan, TOLERANCE, progress)
     progress("end")
     stages = {
-        name: {"seconds": later - since, "extra_bytes": peak}
-        for (name, since, _), (_, later, peak) in pairwise(marks)
+        name: {"seconds": later - since, "cpu_seconds": busy - idle, "extra_bytes": peak}
+        for (name, since, idle, _), (_, later, busy, peak) in pairwise(marks)
     }
     return {
         "parameters": size // 4,
         "weight_bytes": size,
         "tensors": report.switchable,
         "seconds": marks[-1][1] - marks[0][1],
-        "extra_bytes": max(marks[-1][2], 0),
+        "cpu_seconds": marks[-1][2] - marks[0][2],
+        "extra_bytes": max(marks[-1][3], 0),
         "stages": stages,
         "max_abs_error": report.parity.worst.max_abs_error,
     }
@@ -77,17 +80,23 @@ def print_tables(rows: dict[str, dict[str, Any]]) -> None:
     console = Console()
     if not console.is_terminal:
         console.width = 110
-    stages = Table("stage", *rows, title="seconds, and largest extra memory so far in units of the weights")
+    stages = Table("stage", *rows, title="seconds (of CPU), and largest extra memory so far ÷ weights")
     for stage in dict.fromkeys(stage for row in rows.values() for stage in row["stages"]):
         cells = []
         for row in rows.values():
             told = row["stages"].get(stage)
-            cells.append(
-                f"{told['seconds']:.1f} s  {told['extra_bytes'] / row['weight_bytes']:5.2f}×" if told else ""
-            )
+            extra = f"{told['extra_bytes'] / row['weight_bytes']:5.2f}×" if told else ""
+            cells.append(f"{told['seconds']:.1f} s ({told['cpu_seconds']:.1f}) {extra}" if told else "")
         stages.add_row(stage, *cells)
     total = Table(
-        "network", "million", "tensors", "seconds", f"÷ {SECONDS:.0f} s", "extra", f"÷ {MEMORY:.0f}×"
+        "network",
+        "million",
+        "tensors",
+        "of CPU",
+        "seconds",
+        f"÷ {SECONDS:.0f} s",
+        "extra",
+        f"÷ {MEMORY:.0f}×",
     )
     for name, row in rows.items():
         extra = row["extra_bytes"] / row["weight_bytes"]
@@ -95,6 +104,7 @@ def print_tables(rows: dict[str, dict[str, Any]]) -> None:
             name,
             f"{row['parameters'] / 1e6:.1f}",
             str(row["tensors"]),
+            f"{row['cpu_seconds']:.1f}",
             f"{row['seconds']:.1f}",
             f"{row['seconds'] / SECONDS:.2f}",
             f"{extra:.2f}×",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from colora.devices.errors import ParityError
+from colora.export.memory import give_back
 from colora.export.tensors import GraphTensors
 from colora.runtime.backend_ort import OrtBackend
 from colora.runtime.manifest import ImageConvention, Manifest
@@ -103,11 +104,13 @@ def measure(
             cases += _cases(network.name, "refit", refit.run, inputs, expected[network.name])
         if refit:
             refit.close()
+        give_back()
     for network in networks:
         tensors = GraphTensors(manifest.program, network.weights)
         merged = OrtBackend(graph, ImageConvention(), tensors, False, 0)
         cases += _cases(network.name, "merged", merged.run, inputs, expected[network.name])
         merged.close()
+        give_back()
     return Parity(tolerance, tuple(cases))
 
 

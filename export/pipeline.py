@@ -21,6 +21,7 @@ from colora.export.draft import Draft, Outcome
 from colora.export.graph import DATA, bare, close, reopen, trace
 from colora.export.graph import Shapes as TensorShapes
 from colora.export.locate import Stage, first_difference
+from colora.export.memory import give_back
 from colora.export.opset import check_target
 from colora.export.passes import find_passes, run_passes
 from colora.export.plan import OUTPUT, Plan, PlannedTask, make_plan
@@ -126,15 +127,20 @@ def run_plan(
     plan: Plan, tolerance: float = compare.TOLERANCE, progress: Callable[[str], None] = lambda stage: None
 ) -> Report:
     """Carry out a plan. See `export`."""
+
+    def begin(stage: str) -> None:
+        give_back()
+        progress(stage)
+
     weights = {name: p.detach().float().numpy() for name, p in plan.checkpoint.module.named_parameters()}
     pictures = {} if plan.precision == "fp32" else pictures_of(plan)
-    progress("golden outputs of the adapters")
+    begin("golden outputs of the adapters")
     for task in plan.tasks:
         check_golden(task, plan.checkpoint.module, weights)
     if plan.extends:
-        return _extend(plan, plan.extends, weights, pictures, tolerance, progress)
+        return _extend(plan, plan.extends, weights, pictures, tolerance, begin)
 
-    progress("graph")
+    begin("graph")
     compiled = compile_graph(plan)
     graph, program = compiled.graph, compiled.program
     if plan.precision == "fp16":
@@ -147,12 +153,12 @@ def run_plan(
 
     def fill(folder: Path) -> Manifest:
         if plan.precision != "fp32":
-            progress("parity")
+            begin("parity")
             plain = GraphTensors(compiled.program, source)
             close(compiled.graph, compiled.shapes, plain.__getitem__, folder)
             fp32 = replace(manifest, program={} if plan.merged else compiled.program)
             parity.append(_parity(plan, weights, folder / GRAPH, fp32, tolerance, compiled.stages))
-            progress(plan.precision)
+            begin(plan.precision)
         if plan.precision == "fp16":
             networks = _networks(plan, weights)
             losses.extend(lower.fp16_losses(plan.checkpoint.module, networks, graph, program, pictures))
@@ -161,7 +167,7 @@ def run_plan(
             losses.append(_quantise(plan, source, pictures, folder))
             golden = OrtBackend(folder / GRAPH, ImageConvention(), {}, False, 0).run(golden_input())
         else:
-            progress("files")
+            begin("files")
             close(graph, compiled.shapes, tensors.__getitem__, folder)
         write_golden(folder / GOLDEN, golden)
         if not plan.merged:
@@ -169,11 +175,11 @@ def run_plan(
             (folder / TASKS).mkdir()
             for task in plan.tasks:
                 shutil.copyfile(task.file, folder / TASKS / f"{task.adapter.task}.safetensors")
-            progress(f"probe of {len(tensors)} switchable tensors")
+            begin(f"probe of {len(tensors)} switchable tensors")
             side = 2 * manifest.shapes.multiple_of
             prove.check(prove.probe(folder / GRAPH, graph, tensors, side))
         if not parity:
-            progress("parity")
+            begin("parity")
             parity.append(_parity(plan, weights, folder / GRAPH, manifest, tolerance, compiled.stages))
         write_text(folder / PARITY, compare.parity_json(parity[0], losses))
         left = tuple(name for loss in losses for name in loss.left)

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from colora.devices.errors import GraphError
 from colora.export.graph import close
+from colora.export.memory import give_back
 from colora.export.parts import Part, cut, same
 from colora.runtime.backend_ort import OrtBackend
 from colora.runtime.golden import golden_input
@@ -81,6 +82,7 @@ def probe(
             silent |= {*part.weights}
         session.set_weights((name, edits[name]) for name in part.weights)
     session.close()  # the next holds the network too
+    give_back()
     if np.array_equal(together, _fresh(model, edits, image)):
         return Probe(len(values), tuple(sorted(silent)), ())
 
