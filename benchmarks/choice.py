@@ -91,6 +91,21 @@ def look(folder: Path) -> list[Seen]:
     return seen
 
 
+def look_at_clean(folder: Path) -> list[Seen]:
+    """Clean photographs as they are, and as JPEG of quality 75 as the web keeps them. Raises: ImageError."""
+    from colora.train.camera import compress
+    from colora.train.photos import picture_files, read_rgb, to_float
+
+    seen = []
+    for file in picture_files(folder):
+        image = read_rgb(file)
+        jpeg = np.rint(compress(to_float(image), 75) * 255).astype(np.uint8)
+        for name, shown in ((folder.name, image), (f"{folder.name} q75", jpeg)):
+            told = choose([shown], ()).probabilities
+            seen.append(Seen(name, CLEAN, file.stem, tuple(told.values())))
+    return seen
+
+
 def answers(seen: Sequence[Seen], tasks: Sequence[str]) -> list[tuple[str, str, float]]:
     """(right answer, chosen, confidence) of each picture for a bundle with these tasks."""
     found = []
@@ -150,22 +165,27 @@ def cost(bundle: Path, rounds: int, threads: int) -> dict[str, dict[str, float]]
 
 @click.command()
 @click.option("--pairs", required=True, type=FOLDER, help="Folder of the sets, each with input/ and target/.")
+@click.option(
+    "--clean", multiple=True, type=FOLDER, help="More clean photographs, never trained on; several."
+)
 @click.option("--bundle", type=FOLDER, help="Timed. [default: exported from the zoo]")
 @click.option("--rounds", default=15, show_default=True, type=click.IntRange(2), help="Of the timing.")
 @click.option("--threads", default=0, show_default=True, help="Of ONNX Runtime; 0: its choice.")
 @click.option(
     "-o", "--output", default=RESULTS / "choice.json", show_default=True, type=click.Path(path_type=Path)
 )
-def command(pairs: Path, bundle: Path | None, rounds: int, threads: int, output: Path) -> None:
+def command(
+    pairs: Path, clean: tuple[Path, ...], bundle: Path | None, rounds: int, threads: int, output: Path
+) -> None:
     """Confusion matrices, reliability and cost; written to OUTPUT and, as .md and .png, beside it."""
     where = environment(PACKAGES)
     warn_if_dirty(where)
     folders = sorted(folder for folder in pairs.iterdir() if folder.name in LABEL_OF)
     seen: list[Seen] = []
     with bar() as progress:
-        line = progress.add_task("looking", total=len(folders))
-        for folder in folders:
-            seen += look(folder)
+        line = progress.add_task("looking", total=len(folders) + len(clean))
+        for folder in (*folders, *clean):
+            seen += look_at_clean(folder) if folder in clean else look(folder)
             progress.advance(line)
     if not seen:
         raise ImageError(f"{pairs} holds no set of pairs that is known; expected {', '.join(LABEL_OF)}")

@@ -12,20 +12,20 @@ if TYPE_CHECKING:
 Rows = Mapping[str, Sequence["Row"]]
 Bins = Mapping[str, Sequence["Bin"]]
 Cost = Mapping[str, Mapping[str, float]]
-HOW = "Inputs and different targets of the public pairs; a row's answers by count. Right where a bundle has no task "
-HOW += "for what is wrong, or nothing is: `nothing`."
+HOW = """Inputs and different targets of the public pairs, and more clean photographs where given; answers by count.
+Where a bundle has no task for what is wrong, or nothing is, `nothing` is right."""
 
 
 def named(row: "Row") -> str:
-    return f"{row.set}, {'targets' if row.truth == CLEAN else f'inputs: {row.truth}'}"
+    return f"{row.set}, {'clean' if row.truth == CLEAN else f'inputs: {row.truth}'}"
 
 
 def sums(rows: Sequence["Row"]) -> list[tuple[str, int, int]]:
     """(name, right, n): of the inputs of tasks that are chosen from, of other inputs, and of the targets."""
-    parts = {"inputs with a task of the bundle": [], "other inputs": [], "clean targets": []}  # type: dict[str, list[Row]]
+    parts = {"inputs with a task of the bundle": [], "other inputs": [], "clean pictures": []}  # type: dict[str, list[Row]]
     for row in rows:
         known = "inputs with a task of the bundle" if row.truth in row.chosen else "other inputs"
-        parts["clean targets" if row.truth == CLEAN else known].append(row)
+        parts["clean pictures" if row.truth == CLEAN else known].append(row)
     return [
         (name, sum(r.right for r in part), sum(r.n for r in part)) for name, part in parts.items() if part
     ]

@@ -35,7 +35,7 @@ def test_counts_by_set_inputs_first() -> None:
     ]  # fmt: skip
     assert shipped[0].chosen == {"noise": 1, "rain": 1, NOTHING: 0}
     assert sums(shipped) == [
-        ("inputs with a task of the bundle", 1, 2), ("other inputs", 1, 1), ("clean targets", 2, 2),
+        ("inputs with a task of the bundle", 1, 2), ("other inputs", 1, 1), ("clean pictures", 2, 2),
     ]  # fmt: skip
     everything = confusion(SEEN, [label for label in LABELS if label != CLEAN])
     assert [row.right for row in everything] == [1, 1, 1, 0]
