@@ -27,6 +27,7 @@ import numpy as np
 from colora.devices.errors import BackendError, BackendFailed, BundleError, missing_extra
 from colora.runtime.backend import BackendFacts
 from colora.runtime.golden import GOLDEN_SHAPE, golden_input
+from colora.runtime.heap import share_heap
 from colora.runtime.manifest import ImageConvention
 from colora.runtime.ort_layout import find_layout
 from colora.runtime.weights import Array
@@ -159,6 +160,7 @@ def _share_arena() -> None:
     """Register the arena of all sessions, once in a process."""
     import onnxruntime as ort
 
+    share_heap()
     place = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
     ort.create_and_register_allocator(place, ort.OrtArenaCfg(ARENA))
 
