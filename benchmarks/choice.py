@@ -184,14 +184,18 @@ def command(
     seen: list[Seen] = []
     with bar() as progress:
         line = progress.add_task("looking", total=len(folders) + len(clean))
-        for folder in (*folders, *clean):
-            seen += look_at_clean(folder) if folder in clean else look(folder)
+        for folder in folders:
+            seen += look(folder)
+            progress.advance(line)
+        more = []
+        for folder in clean:
+            more += look_at_clean(folder)
             progress.advance(line)
     if not seen:
         raise ImageError(f"{pairs} holds no set of pairs that is known; expected {', '.join(LABEL_OF)}")
     everything = tuple(label for label in network().labels if label != CLEAN)
     matrices = {"all tasks": everything, "shipped tasks": SHIPPED}
-    rows = {name: confusion(seen, tasks) for name, tasks in matrices.items()}
+    rows = {name: confusion(seen + more, tasks) for name, tasks in matrices.items()}
     bins = {name: reliability(seen, tasks) for name, tasks in matrices.items()}
     with tempfile.TemporaryDirectory() as scratch:
         timed = cost(bundle or zoo_bundle(Path(scratch) / "bundle", DEFAULT_BACKBONE), rounds, threads)
@@ -202,7 +206,7 @@ def command(
         "reliability": {name: [asdict(b) for b in table] for name, table in bins.items()},
         "calibration_error": {name: calibration_error(table) for name, table in bins.items()},
         "cost": timed,
-        "seen": [asdict(one) for one in seen],
+        "seen": [asdict(one) for one in seen + more],
     }
     write_record(output, "choice", where, content)
     write_text(output.with_suffix(".md"), markdown(rows, bins, timed))

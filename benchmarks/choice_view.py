@@ -13,7 +13,8 @@ Rows = Mapping[str, Sequence["Row"]]
 Bins = Mapping[str, Sequence["Bin"]]
 Cost = Mapping[str, Mapping[str, float]]
 HOW = """Inputs and different targets of the public pairs, and more clean photographs where given; answers by count.
-Where a bundle has no task for what is wrong, or nothing is, `nothing` is right."""
+Where a bundle has no task for what is wrong, or nothing is, `nothing` is right. The tables of confidence are
+of the pairs alone."""
 
 
 def named(row: "Row") -> str:
