@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from colora.devices.catalogue import ALIASES
@@ -19,6 +19,20 @@ if TYPE_CHECKING:
     from colora.export.plan import Plan
     from rich.console import Console
     from rich.table import Table
+
+
+class Size(click.ParamType):
+    """`512x768` → (512, 768)."""
+
+    name = "HxW"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        height, _, width = str(value).partition("x")
+        if not (height.isdigit() and width.isdigit()):
+            self.fail(f"{value!r} is no size; expected height and width in pixels, as 512x512", param, ctx)
+        return int(height), int(width)
 
 
 @click.command("export")
@@ -54,6 +68,11 @@ if TYPE_CHECKING:
     help="Photographs, or pairs in input/ and target/: what precision is measured on and int8 calibrated.  "
     "[default: two shipped photographs]",
 )
+@click.option(
+    "--size",
+    type=Size(),
+    help="Only this height and width, as 512x512: smaller pictures are padded, larger ones cut.  [default: any]",
+)
 @click.option("--explain", "explained", is_flag=True, help="Print what each pass did, and the graph's cost.")
 @click.option("--dry-run", is_flag=True, help="Check everything and print the plan; write nothing.")
 def command(
@@ -68,6 +87,7 @@ def command(
     passes: str | None,
     precision: str | None,
     calibrate: Path | None,
+    size: tuple[int, int] | None,
     explained: bool,
     dry_run: bool,
 ) -> None:
@@ -97,6 +117,7 @@ def command(
         passes=_names(passes),
         precision=precision,
         calibrate=calibrate,
+        size=size,
     )
     _print_plan(console, plan, target)
     if dry_run:

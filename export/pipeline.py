@@ -33,7 +33,7 @@ from colora.runtime.atomic import write_text
 from colora.runtime.backend_ort import OrtBackend
 from colora.runtime.bundle import GOLDEN, GRAPH, TASKS, WEIGHTS, Bundle, add_task, write_bundle, write_golden
 from colora.runtime.golden import golden_input
-from colora.runtime.manifest import ImageConvention, Manifest, Shapes
+from colora.runtime.manifest import ImageConvention, Manifest, Shapes, Tile
 from colora.runtime.program import Program
 from colora.runtime.session import GOLDEN_TOLERANCE
 from colora.runtime.weights import Array, write_tensors
@@ -98,6 +98,7 @@ def export(
     passes: Iterable[str] | None = None,
     precision: str | None = None,
     calibrate: str | Path | None = None,
+    size: tuple[int, int] | None = None,
     tolerance: float = compare.TOLERANCE,
     progress: Callable[[str], None] = lambda stage: None,
 ) -> Report:
@@ -119,6 +120,7 @@ def export(
         passes=passes,
         precision=precision,
         calibrate=calibrate,
+        size=size,
     )
     return run_plan(plan, tolerance, progress)
 
@@ -247,8 +249,8 @@ def _extend(
 def describe(plan: Plan, program: Program) -> Manifest:
     """The manifest of a new bundle, but for its files."""
     backbone = plan.checkpoint.backbone
-    multiple = backbone.pad.multiple_of
     adapter = plan.tasks[0].adapter
+    shapes, tile = _sizes_of(plan)
     return Manifest(
         kind="merged" if plan.merged else "shared",
         backbone=backbone.name,
@@ -256,14 +258,9 @@ def describe(plan: Plan, program: Program) -> Manifest:
         target=plan.device.name,
         precision=plan.precision,
         image=ImageConvention(),
-        shapes=Shapes(
-            min=(multiple, multiple),
-            opt=_square(backbone.tile.size, multiple),
-            max=_square(backbone.tile.when_above, multiple),
-            multiple_of=multiple,
-        ),
+        shapes=shapes,
         pad=backbone.pad,
-        tile=backbone.tile,
+        tile=tile,
         program={} if plan.merged else program,
         task=adapter.task if plan.merged else "",
         adapter_sha256=adapter.content_sha256 if plan.merged else "",
@@ -333,6 +330,17 @@ def _parity(
         )
         raise ParityError(f"{error}. {found}" if found else str(error)) from error
     return parity
+
+
+def _sizes_of(plan: Plan) -> tuple[Shapes, Tile]:
+    """What reaches the graph, and how larger pictures are cut: as the backbone was trained, or all at one size."""
+    multiple, tile = plan.checkpoint.backbone.pad.multiple_of, plan.checkpoint.backbone.tile
+    if plan.size is None:
+        largest = _square(tile.when_above, multiple)
+        return Shapes((multiple, multiple), _square(tile.size, multiple), largest, multiple), tile
+    side = min(plan.size)
+    cut = Tile(side, min(tile.overlap, (side - 1) // 2), side)
+    return Shapes(plan.size, plan.size, plan.size, multiple), cut
 
 
 def _square(side: int, multiple: int) -> tuple[int, int]:

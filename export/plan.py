@@ -49,6 +49,8 @@ class Plan:
     """of PRECISIONS (runtime/manifest.py)"""
     calibrate: Path | None = None
     """pictures to measure precision on (export/calibration.py); None: those that are shipped"""
+    size: tuple[int, int] | None = None
+    """the one height and width at which pictures reach the graph; None: any multiples"""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ def make_plan(
     passes: Iterable[str] | None = None,
     precision: str | None = None,
     calibrate: str | Path | None = None,
+    size: tuple[int, int] | None = None,
 ) -> Plan:
     """Resolve every name and check that the parts fit. Reads files, writes nothing.
 
@@ -84,6 +87,8 @@ def make_plan(
     passes: names in PASSES, in any order, instead of those of the target.
     precision: of PRECISIONS (runtime/manifest.py); None is fp32, or what the bundle has to which tasks are added.
     calibrate: photographs or pairs to measure precision on, see `task_pictures`; None: the photographs shipped.
+    size: height and width of every picture that the graph gets: smaller ones are padded, larger ones cut into tiles.
+        An engine builder then has one shape to tune for. The graph itself stays symbolic: golden outputs are 64×64.
     Raises: UnknownName with the nearest names, CheckpointError, BundleError.
     """
     device = find_device(target)
@@ -112,15 +117,21 @@ def make_plan(
             f"a merged bundle holds one task, got {listed}: export one at a time, each to its -o"
         )
     checkpoint = load_backbone(backbone)
+    multiple = checkpoint.backbone.pad.multiple_of
+    if size is not None and (min(size) < 1 or any(side % multiple for side in size)):
+        raise BundleError(
+            f"size {size[0]}×{size[1]}: {checkpoint.backbone.name} takes heights and widths that are multiples of "
+            f"{multiple}"
+        )
     require_rgb(checkpoint.backbone, "colora export")
     planned = tuple(given.get(name) or _read(shipped[name]) for name in names)
     for task in planned:
         _check_fit(task, checkpoint)
     output = Path(output)
-    extends = None if replace else _extended(output, checkpoint, device, merged, precision)
+    extends = None if replace else _extended(output, checkpoint, device, merged, precision, size)
     precision = extends.manifest.precision if extends else precision or "fp32"
     source = None if calibrate is None else Path(calibrate)
-    return Plan(checkpoint, planned, device, output, merged, extends, chosen, precision, source)
+    return Plan(checkpoint, planned, device, output, merged, extends, chosen, precision, source, size)
 
 
 def planned_files(plan: Plan) -> list[PlannedFile]:
@@ -160,7 +171,12 @@ def _check_fit(task: PlannedTask, checkpoint: Checkpoint) -> None:
 
 
 def _extended(
-    output: Path, checkpoint: Checkpoint, device: Device, merged: bool, precision: str | None
+    output: Path,
+    checkpoint: Checkpoint,
+    device: Device,
+    merged: bool,
+    precision: str | None,
+    size: tuple[int, int] | None,
 ) -> Bundle | None:
     """The bundle to add tasks to; None where `output` is free."""
     if not (output / MANIFEST).exists():
@@ -181,6 +197,8 @@ def _extended(
         reason = f"a bundle for {found.target}, not for {device.name}"
     elif precision not in (None, found.precision):
         reason = f"a bundle in {found.precision}, not in {precision}"
+    elif size is not None and (size, size) != (found.shapes.min, found.shapes.max):
+        reason = f"a bundle for sizes from {found.shapes.min} to {found.shapes.max}, not for {size} alone"
     if reason:
         raise BundleError(f"{output} holds {reason}: choose another -o, or pass --replace to make it anew")
     return bundle

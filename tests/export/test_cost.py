@@ -33,3 +33,18 @@ def test_depthwise_reduction_views_and_what_is_not_known(draft_of: Any) -> None:
     assert found.flops == 2 * 9 * 4 * 25 + 4 * 25
     assert found.bytes == 4 * (100 + 36 + 100) + (400 + 2 * 8 + 4 * 4)
     assert (found.nodes, found.unknown) == (4, 1)
+
+
+def test_every_operator_of_both_backbones_is_counted(bundle: Any, tiny: Any) -> None:
+    """PyTorch's own counter knows convolutions and matrix products alone; what is more is element by element."""
+    import torch
+    from colora.export.pipeline import EXPLAINED
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        tiny.module(torch.zeros(1, 3, *EXPLAINED))
+    compiled = bundle.compiled
+    for cost in (compiled.before, compiled.after):
+        assert cost.unknown == 0
+        assert counter.get_total_flops() < cost.flops < 1.8 * counter.get_total_flops()
+    assert compiled.after.bytes < compiled.before.bytes
