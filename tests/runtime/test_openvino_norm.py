@@ -1,5 +1,6 @@
 """The norm that OpenVINO has a kernel for: found in every way of writing it, and the same numbers."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ from colora.runtime.backend_openvino import _core
 from colora.runtime.openvino_norm import rewrite_norms
 
 onnx = pytest.importorskip("onnx")
-pytest.importorskip("openvino", exc_type=ImportError)
+if find_spec("openvino") is None:  # not imported here: that would report the use to its makers
+    pytest.skip("openvino is not installed", allow_module_level=True)
 
 EPSILON = 1e-6
 CLOSE = 2e-6
