@@ -170,7 +170,8 @@ def table(kind: str, tally: Tally) -> list[str]:
     """Aligned lines: each kind of damage, and the sum."""
     lines = [f"{kind:<28} {'cases':>7} {'refused':>8} {'right':>7} {'findings':>9}"]
     rows = [(way, tally.cases[way], tally.refused[way], tally.accepted[way]) for way in sorted(tally.cases)]
-    rows.append(("sum", *(sum(c.values()) for c in (tally.cases, tally.refused, tally.accepted))))
+    all_, refused, right = (sum(c.values()) for c in (tally.cases, tally.refused, tally.accepted))
+    rows.append(("sum", all_, refused, right))
     lines += [f"{w:<28} {n:>7,} {r:>8,} {a:>7,} {n - r - a:>9,}" for w, n, r, a in rows]
     errors = ", ".join(f"{name} {n:,}" for name, n in tally.errors.most_common())
     return [*lines, f"refused with: {errors}", ""]

@@ -55,9 +55,9 @@ def giant_numbers(data: bytes, rng: Rng) -> bytes:
     """Sizes in a header: 2, 4 or 8 bytes near the beginning as large as they can be, or nearly."""
     width = int(rng.choice([2, 4, 8]))
     at = int(rng.integers(max(1, min(len(data), 256) - width)))
-    value = 2 ** (8 * width - int(rng.integers(1, 3))) - int(rng.integers(2))
-    order: Any = rng.choice(["little", "big"])
-    return data[:at] + value.to_bytes(width, order) + data[at + width :]
+    value: int = 2 ** (8 * width - int(rng.integers(1, 3))) - int(rng.integers(2))
+    giant = value.to_bytes(width, "little" if rng.random() < 0.5 else "big")
+    return data[:at] + giant + data[at + width :]
 
 
 BYTES: tuple[Callable[[bytes, Rng], bytes], ...] = (

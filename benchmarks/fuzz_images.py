@@ -152,7 +152,7 @@ def make_files(seed: int) -> Iterator[tuple[str, bytes]]:
     ):
         file = io.BytesIO()
         levels = np.moveaxis(deep, 2, 0) if name == "planes" else deep
-        tifffile.imwrite(file, levels, photometric="rgb", **options)  # type: ignore[arg-type]
+        tifffile.imwrite(file, levels, photometric="rgb", **options)
         yield f"{name}.tif", file.getvalue()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 from colora.devices.errors import ImageError
-from colora.runtime.byte_size import ByteSize
+from colora.runtime.byte_size import byte_size
 from colora.runtime.camera import camera_frames, record, stopped_by_signals
 from colora.runtime.choice import AUTO
 from colora.runtime.choice_file import FRAMES
@@ -48,7 +48,8 @@ STOPPED = 3
 @click.option("--threads", default=0, show_default=True, help="Of one run; 0: the backend's choice.")
 @click.option(
     "--memory-budget",
-    type=ByteSize(),
+    type=byte_size,
+    metavar="SIZE",
     help="For graphs, activations and adapters, such as 2.4GB; estimated. Default: one graph.",
 )
 @click.option(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from colora.runtime.backend_null import NullBackend
-from colora.runtime.byte_size import ByteSize
+from colora.runtime.byte_size import byte_size
 from colora.runtime.cli import main
 from colora.runtime.image import read_image, write_image
 from colora.runtime.video import restore_video
@@ -120,7 +120,7 @@ def test_sigterm_in_a_video_keeps_its_segments(
     ],
 )
 def test_sizes(text: str, size: int) -> None:
-    assert ByteSize().convert(text, None, None) == size
+    assert byte_size(text) == size
 
 
 def test_a_memory_budget(null_bundle: Path, photos: Path, tmp_path: Path) -> None:
