@@ -21,7 +21,7 @@ PACKAGES = ("numpy", "onnxruntime", "onnx", "torch")
 MB = 1e6
 
 MEASURED = {
-    "measured": "Growth of a process's peak (VmHWM, set back before) over what it held at rest, in one run of the network "
+    "measured": "Growth of a process's peak (VmHWM, set back before) over what it held at rest, in one run of the net "
     "on a square tensor, less the result: ONNX Runtime's arena, its index, and what convolutions work in. A fresh "
     "process for each.",
     "counted": "activation_bytes_per_pixel of the manifest times the pixels: the most that is alive at one time, each "

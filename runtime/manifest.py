@@ -22,8 +22,8 @@ FORMAT = 1
 KINDS = ("shared", "merged")
 PRECISIONS = ("fp32", "fp16", "int8")
 PAD_MODES = ("zeros", "reflect", "edge")
-ACTIVATION_BYTES = 2048.0
-"""For each pixel where a bundle does not say: 16 maps of 32 channels, three times what NAFNet of that width holds."""
+ACTIVATION_BYTES = 1024.0
+"""For each pixel where a bundle does not say: 8 maps of 32 channels, 1.6 times what NAFNet of that width holds."""
 
 
 @dataclass(frozen=True)

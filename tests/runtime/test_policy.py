@@ -54,7 +54,7 @@ def test_the_rule(null_bundle: Path) -> None:
     costs = estimate(open_bundle(null_bundle))
     graph = (null_bundle / "graph.onnx").stat().st_size
     adapters = sum(file.stat().st_size for file in (null_bundle / "tasks").iterdir())
-    activations = round(SPARE * 2048 * 96 * 96)  # the bundle does not say; pictures up to 96×96 run whole
+    activations = round(SPARE * 1024 * 96 * 96)  # the bundle does not say; pictures up to 96×96 run whole
     assert dataclasses.astuple(costs) == (graph, MERGED_COPIES * graph, activations, adapters)
     assert costs.total(True, 2) == graph + 2 * MERGED_COPIES * graph + activations + adapters
     assert estimate(open_bundle(null_bundle), 10**9).adapters == 10**9
@@ -95,7 +95,7 @@ def test_a_budget_below_the_minimum_says_what_it_would_need(
 ) -> None:
     needed = budget(null_bundle, 0 if refit else 1, refit)
     with pytest.raises(
-        BackendError, match=rf"memory_budget is 28\.4\d MB; .* needs at .*: raise it to {needed}"
+        BackendError, match=rf"memory_budget is 16\.6\d MB; .* needs at .*: raise it to {needed}"
     ):
         load(null_bundle, "null", policy, needed - 1)
     with load(null_bundle, "null", policy, needed) as session:
@@ -108,7 +108,7 @@ def test_auto_decides_from_the_budget_and_says_why(null_bundle: Path) -> None:
         with load(null_bundle, "null", memory_budget=given) as session:
             facts = session.describe()
             assert (facts.policy, facts.merged_room, facts.memory_budget) == (policy, merged, given)
-            assert f"MB has room for {merged} merged: 28.4" in facts.why
+            assert f"MB has room for {merged} merged: 16.6" in facts.why
             assert facts.estimated_bytes <= given
     with load(null_bundle, "null", "refit", given) as session:
         assert (session.describe().policy, session.describe().merged_room) == ("refit", 0)
