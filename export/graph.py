@@ -66,7 +66,7 @@ def trace(twin: Twin, multiple_of: int) -> onnx.ModelProto:
             torch.onnx.export(
                 twin.module,
                 (torch.rand(1, 3, 2 * multiple_of, 3 * multiple_of),),
-                file,
+                file,  # type: ignore[arg-type]  # a path, says torch; it takes a stream too
                 input_names=[image.input],
                 output_names=[image.output],
                 opset_version=OPSET,

@@ -220,8 +220,8 @@ def compile_graph(plan: Plan) -> Compiled:
     )
     graph = stages[-1].model
     check_target(graph, plan.device)
-    costs = (cost(model, *EXPLAINED) for model in (traced, graph))
-    return Compiled(graph, draft.program, draft.shapes, outcomes, *costs, tuple(stages))
+    before, after = cost(traced, *EXPLAINED), cost(graph, *EXPLAINED)
+    return Compiled(graph, draft.program, draft.shapes, outcomes, before, after, tuple(stages))
 
 
 def _extend(

@@ -120,7 +120,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         c = self.project_out.in_channels
         parts = self.qkv_dwconv(self.qkv(x)).split(c, dim=1)
-        q, k, v = (_Heads.apply(part, self.heads, c // self.heads) for part in parts)
+        q, k, v = (_Heads.apply(part, self.heads, c // self.heads) for part in parts)  # type: ignore[no-untyped-call]
         q = q * (self.temperature / _length(q))[..., None]
         k = k * (1 / _length(k))[..., None]
         weights = F.softmax(q @ k.transpose(-2, -1), dim=-1)
