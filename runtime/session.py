@@ -1,5 +1,6 @@
 """A loaded bundle, turned into any of its tasks: `load(...)` → `Session.restore(image, task)`."""
 
+import gc
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -296,6 +297,7 @@ class Session:
         """Free graphs and weights. Harmless when repeated; other calls raise BackendError afterwards."""
         with self._lock:
             self._switcher.close()
+        gc.collect()  # a switcher and what it has made hold one another: megabytes a session, for long
 
     def _restore(self, image: Any, task: str | Mapping[str, float], strength: float) -> Array:
         begin = time.perf_counter()
