@@ -215,7 +215,9 @@ def save_optimised(graph: Path, weights: Mapping[str, Array], saved: Path) -> No
     ort, options = _options(1)
     options.optimized_model_filepath = str(saved)
     options.add_session_config_entry(f"{SAVE}_file_name", f"{saved.name}.data")
-    options.add_session_config_entry(f"{SAVE}_min_size_in_bytes", "0")
+    options.add_session_config_entry(
+        f"{SAVE}_min_size_in_bytes", "1024"
+    )  # shapes beside it can't be read back
     values = [ort.OrtValue.ortvalue_from_numpy(tensor) for tensor in weights.values()]
     options.add_external_initializers(list(weights), values)
     _open(graph, options)

@@ -13,7 +13,7 @@ from colora.devices.errors import BundleError
 MODEL_GRAPH = 7
 GRAPH_NODE, GRAPH_INITIALIZER = 1, 5
 NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OP, NODE_DOMAIN = 1, 2, 3, 4, 7
-TENSOR_DIMS, TENSOR_NAME, TENSOR_EXTERNAL = 1, 8, 13
+TENSOR_DIMS, TENSOR_FLOATS, TENSOR_NAME, TENSOR_RAW, TENSOR_EXTERNAL = 1, 4, 8, 9, 13
 ENTRY_KEY, ENTRY_VALUE = 1, 2
 
 
@@ -37,6 +37,8 @@ class Initializer:
     """beside the ONNX file; "" where the numbers are inside it"""
     offset: int
     """in bytes"""
+    inside: bytes = b""
+    """the numbers, where they are inside; little-endian"""
 
 
 @dataclass(frozen=True)
@@ -73,16 +75,19 @@ def _node(message: bytes) -> Node:
 
 
 def _initializer(message: bytes) -> tuple[str, Initializer]:
-    name, shape, external = "", [], {}
+    name, shape, external, inside = "", [], {}, b""
     for number, value in _fields(message):
         if number == TENSOR_NAME:
             name = _message(value).decode()
         elif number == TENSOR_DIMS:  # one by one, or packed
             shape += [value] if isinstance(value, int) else list(_varints(value))
+        elif number in (TENSOR_RAW, TENSOR_FLOATS):
+            inside = _message(value)
         elif number == TENSOR_EXTERNAL:
             entry = {n: _message(v).decode() for n, v in _fields(_message(value))}
             external[entry[ENTRY_KEY]] = entry.get(ENTRY_VALUE, "")
-    return name, Initializer(tuple(shape), external.get("location", ""), int(external.get("offset", "0")))
+    file, offset = external.get("location", ""), int(external.get("offset", "0"))
+    return name, Initializer(tuple(shape), file, offset, inside)
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:

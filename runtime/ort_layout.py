@@ -99,10 +99,14 @@ def find_layout(
 
 def _place(name: str, tensor: Array, stored: Initializer, folder: Path) -> Place | None:
     """The order in which an initializer holds a tensor, if it is one of those known."""
-    if not stored.file or len(stored.shape) != tensor.ndim:
-        return None
     count = math.prod(stored.shape)
-    numbers = np.fromfile(folder / stored.file, np.float32, count, offset=stored.offset).reshape(stored.shape)
+    if len(stored.shape) != tensor.ndim or not (stored.file or len(stored.inside) == 4 * count):
+        return None
+    if stored.file:
+        numbers = np.fromfile(folder / stored.file, "<f4", count, offset=stored.offset)
+    else:
+        numbers = np.frombuffer(stored.inside, "<f4")
+    numbers = numbers.reshape(stored.shape)
     for block, inputs in ((0, False), *((block, inputs) for block in BLOCKS for inputs in (True, False))):
         if block and (tensor.ndim != 4 or stored.shape[0] % block or (inputs and stored.shape[1] % block)):
             continue

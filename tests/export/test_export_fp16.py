@@ -67,9 +67,8 @@ def test_fp16_switches_in_place_and_back_to_the_same_bits(half: Report, bundle: 
 
 def test_amplified_network_survives_where_the_plain_conversion_does_not(tiny: Any, tmp_path: Path) -> None:
     """Activations above 256, whose squares float16 can't hold."""
-    plan = make_plan(
-        backbone=str(tiny.file), output=tmp_path / "b", adapters=[tiny.write(tmp_path, "rain", 1)]
-    )
+    adapters = [tiny.write(tmp_path, "rain", 1)]
+    plan = make_plan(backbone=str(tiny.file), output=tmp_path / "b", adapters=adapters, precision="fp16")
     compiled = compile_graph(plan)
     weights, image = arrays(tiny.module), golden_input()
     exact = tiny.run(image)

@@ -22,8 +22,8 @@ from colora.runtime.bundle import open_bundle
 from colora.runtime.program import run_steps
 from colora.runtime.session import load
 from colora.runtime.tiles import padded
-from colora.runtime.workload import graph_workload
 from colora.runtime.weights import Array
+from colora.runtime.workload import graph_workload
 from colora.train.checkpoint import arrays
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

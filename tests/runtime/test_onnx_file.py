@@ -34,7 +34,10 @@ def test_it_is_what_onnx_reads(file: Path) -> None:
     assert read.nodes[1] == Node("second", "Conv", "com.microsoft.nchwc", ("a", "other", "", "a"), ("y",))
     for tensor in expected.initializer:
         place = {entry.key: entry.value for entry in tensor.external_data}
-        found = Initializer(tuple(tensor.dims), place.get("location", ""), int(place.get("offset", 0)))
+        inside = b"" if place else onnx.numpy_helper.to_array(tensor).tobytes()
+        found = Initializer(
+            tuple(tensor.dims), place.get("location", ""), int(place.get("offset", 0)), inside
+        )
         assert read.initializers[tensor.name] == found
     assert read.initializers["bias"].offset > 0 and read.initializers["inside"].file == ""
 
