@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from colora.runtime.onnx_file import Initializer, read_onnx
+from colora.runtime.onnx_file import Initializer, Node, read_onnx
 from colora.runtime.weights import Array
 
 BLOCKS = (16, 8)
@@ -77,7 +77,7 @@ def find_layout(
     optimise(weights, saved)
     before, after = read_onnx(graph), read_onnx(saved)
     made_by = {output: node for node in before.nodes for output in node.outputs}
-    convolutions = {}
+    convolutions: dict[str, Node] = {}
     for node in before.nodes:  # an activation behind a convolution becomes part of it, under its own name
         for source in (node, *(made_by[name] for name in node.inputs if name in made_by)):
             if source.op == "Conv":

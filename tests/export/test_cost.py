@@ -44,7 +44,7 @@ def test_every_operator_of_both_backbones_is_counted(bundle: Any, tiny: Any) -> 
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         tiny.module(torch.zeros(1, 3, *EXPLAINED))
     compiled = bundle.compiled
-    for cost in (compiled.before, compiled.after):
-        assert cost.unknown == 0
-        assert counter.get_total_flops() < cost.flops < 1.8 * counter.get_total_flops()
+    for found in (compiled.before, compiled.after):
+        assert found.unknown == 0
+        assert counter.get_total_flops() < found.flops < 1.8 * counter.get_total_flops()
     assert compiled.after.bytes < compiled.before.bytes
