@@ -126,11 +126,10 @@ def check(parity: Parity) -> None:
 
 
 def pictures(manifest: Manifest, sizes: Iterable[tuple[int, int]] = SIZES, seed: int = 0) -> list[Array]:
-    """Inputs to compare on, padded as the manifest says, a shape once; of sizes that it takes, or the largest."""
-    rng = np.random.default_rng(seed)
-    high, wide = manifest.shapes.max
-    fits = [(h, w) for h, w in sizes if h <= high and w <= wide] or [(high, wide)]
-    tensors = [padded(natural_image(h, w, rng), manifest.shapes, manifest.pad) for h, w in fits]
+    """Inputs to compare on, padded as the manifest says, a shape once; of the one size of a manifest that has one."""
+    rng, shapes = np.random.default_rng(seed), manifest.shapes
+    taken = [shapes.max] if shapes.min == shapes.max else sizes
+    tensors = [padded(natural_image(h, w, rng), shapes, manifest.pad) for h, w in taken]
     return list({tensor.shape: tensor for tensor in tensors}.values())
 
 
