@@ -15,7 +15,6 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -148,6 +147,8 @@ def _key(bundle: Bundle, policy: str, threads: int, names: list[str]) -> str:
 
 
 def _version(package: str) -> str:
+    from importlib import metadata  # 30 ms, and only where there is a choice
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:  # from a distribution of another name, as onnxruntime-gpu
