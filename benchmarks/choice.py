@@ -3,8 +3,8 @@
 `python -m colora.benchmarks.choice --pairs DIR` prints the confusion matrix over all tasks, that of the tasks that are
 shipped, and how often a stated confidence is right; it writes them as JSON, markdown and a picture. The network never
 saw these pictures or others of their kinds: it learnt from photographs degraded by train/degradations.py. Its makers
-did once: an earlier network's matrix on these pairs showed that faint degradations and grain behind the lens were missing
-from its training, and both were added. The matrix is not wholly blind therefore.
+did once: an earlier network's matrix on these pairs showed that faint degradations and grain behind the lens were
+missing from its training, and both were added. The matrix is not wholly blind therefore.
 """
 
 import hashlib
