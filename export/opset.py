@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 TENSORRT_OPSETS = {(8, 2): 13, (8, 5): 17, (9, 2): 19, (10, 0): 20, (10, 15): 24}
 """TensorRT from this version on → newest opset that its parser reads (docs/operators.md of onnx-tensorrt's releases).
 
-Between two entries the older one is taken; 10.0's is of the release notes of 10.0.
+Between two entries the older one is taken. 10.0's was not found in a document at hand: to be confirmed.
 """
 IR_VERSIONS = range(3, 11)
 """Versions of the container that ONNX 1.16, the oldest in a parser with opset 20, has read"""
