@@ -25,9 +25,15 @@ def log_uniform(rng: Generator, low: float, high: float) -> float:
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
+GAMMA = 2.2
+"""of a picture's numbers: light adds up in image ** GAMMA"""
+
+
 def _convolve(image: Image, kernel: NDArray[np.floating]) -> Image:
-    smooth = cv2.filter2D(image, -1, kernel.astype(np.float32), borderType=cv2.BORDER_REFLECT_101)
-    return clip(np.asarray(smooth))
+    """In linear light, where blur happens: a lamp that moves leaves a bright line."""
+    light = np.asarray(cv2.pow(image, GAMMA))
+    smooth = cv2.filter2D(light, -1, kernel.astype(np.float32), borderType=cv2.BORDER_REFLECT_101)
+    return clip(np.asarray(cv2.pow(clip(np.asarray(smooth)), 1 / GAMMA)))
 
 
 def blur(image: Image, rng: Generator) -> tuple[Image, str]:

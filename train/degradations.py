@@ -12,11 +12,21 @@ from typing import Literal, get_args
 
 from colora.devices.errors import unknown
 from colora.train.camera import Degradation, Image, blur, jpeg, motion, resample
-from colora.train.noise import low_light, noise
+from colora.train.noise import grain, low_light, noise
 from colora.train.weather import haze, rain, raindrop
 from numpy.random import Generator
 
-__all__ = ["DEGRADATIONS", "MODES", "Degradation", "Image", "Mode", "count_sequences", "count_shares", "prod"]
+__all__ = [
+    "DEGRADATIONS",
+    "MODES",
+    "PROD",
+    "Degradation",
+    "Image",
+    "Mode",
+    "count_sequences",
+    "count_shares",
+    "prod",
+]
 
 DEGRADATIONS: dict[str, Degradation] = {
     "haze": haze,
@@ -28,15 +38,19 @@ DEGRADATIONS: dict[str, Degradation] = {
     "noise": noise,
     "resample": resample,
     "jpeg": jpeg,
+    "grain": grain,
 }
-"""in the order of light's way from scene to file, which is the order of mode `fixed`"""
+"""in the order of light's way from scene to file, which is the order of mode `fixed`; `grain` is for tasks"""
+
+PROD = tuple(name for name in DEGRADATIONS if name != "grain")
+"""What pre-training draws from unless told otherwise: each leaves something to restore."""
 
 Mode = Literal["single", "fixed", "random"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 """The paper's ablation as we read its figure: one function an image; several, always in the order in which the names
 are given; several in random order (PROD)."""
 
-MAX_COUNT = len(DEGRADATIONS)
+MAX_COUNT = len(PROD)
 DECAY = 0.5
 
 
@@ -69,10 +83,18 @@ def count_sequences(names: int, max_count: int, mode: Mode = "random") -> int:
     return sum(ways(names, k) for k in range(1, most + 1))
 
 
+def degrade(image: Image, rng: Generator, steps: Sequence[str]) -> Image:
+    """Applies `steps` in their order: names in DEGRADATIONS, or several joined by "|", of which one is drawn."""
+    for step in steps:
+        names = step.split("|")
+        image, _ = DEGRADATIONS[names[rng.integers(len(names))] if len(names) > 1 else step](image, rng)
+    return image
+
+
 def prod(
     image: Image,
     rng: Generator,
-    names: Sequence[str] = tuple(DEGRADATIONS),
+    names: Sequence[str] = PROD,
     max_count: int = MAX_COUNT,
     mode: Mode = "random",
     decay: float = DECAY,

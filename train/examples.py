@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from colora.devices.errors import UnknownName, unknown
-from colora.train.degradations import DEGRADATIONS, Image
+from colora.train.degradations import DEGRADATIONS, Image, degrade
 from colora.train.pairs import read_pairs
 from colora.train.photos import (
     Pair,
@@ -50,7 +50,8 @@ class Examples:
 
 def task_of(name: str, degrade: str | None = None) -> Task:
     """The task of that name in TASKS; with `degrade` the user's own: names in DEGRADATIONS joined by "+", in the order
-    in which they are applied, e.g. "haze+noise". Raises UnknownName with the nearest names."""
+    in which they are applied, or by "|" for one of them, e.g. "haze+blur|motion". Raises UnknownName with the nearest
+    names."""
     if degrade is None:
         try:
             return find_task(name)
@@ -59,9 +60,9 @@ def task_of(name: str, degrade: str | None = None) -> Task:
                 f"{error}; for a task of your own give --pairs, or --degrade with --photos"
             ) from None
     steps = tuple(step.strip() for step in degrade.split("+"))
-    for step in steps:
-        if step not in DEGRADATIONS:
-            raise unknown("degradation", step, DEGRADATIONS)
+    for name in (name for step in steps for name in step.split("|")):
+        if name not in DEGRADATIONS:
+            raise unknown("degradation", name, DEGRADATIONS)
     return Task(name, f"{degrade}, chosen by the user", steps)
 
 
@@ -73,21 +74,19 @@ def from_photos(task: Task, folders: Sequence[Path], held_out: int | None = None
     train, kept = split([f for folder in folders for f in picture_files(folder)], held_out)
     photos = [read_rgb(f) for f in train]
 
-    def degrade(image: Image, rng: Generator) -> Image:
-        for name in task.degradations:
-            image, _ = DEGRADATIONS[name](image, rng)
-        return to_float(np.rint(image * 255).astype(np.uint8))
+    def spoil(image: Image, rng: Generator) -> Image:
+        return to_float(np.rint(degrade(image, rng, task.degradations) * 255).astype(np.uint8))
 
     def draw(rng: Generator, patch: int) -> tuple[Image, Image]:
         clean = clean_crop(photos, patch, rng)
-        return degrade(clean, rng), clean
+        return spoil(clean, rng), clean
 
     pairs = []
     for i, file in enumerate(kept):
         photo = read_rgb(file)
         y, x = (max(0, n - 256) // 2 for n in photo.shape[:2])
         clean = photo[y : y + 256, x : x + 256]
-        degraded = degrade(to_float(clean), np.random.default_rng([seed, i]))
+        degraded = spoil(to_float(clean), np.random.default_rng([seed, i]))
         pairs.append(Pair(file.stem, np.rint(degraded * 255).astype(np.uint8), clean))
     told = (
         f"{len(photos)} photographs of {', '.join(f.name for f in folders)}, "

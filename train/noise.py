@@ -2,7 +2,7 @@
 
 import cv2
 import numpy as np
-from colora.train.camera import Image, clip, log_uniform
+from colora.train.camera import GAMMA, Image, clip, log_uniform
 from numpy.random import Generator
 from numpy.typing import NDArray
 
@@ -58,11 +58,20 @@ def noise(image: Image, rng: Generator) -> tuple[Image, str]:
     return (gaussian_noise, poisson_noise, sensor_noise)[rng.choice(3, p=[0.6, 0.2, 0.2])](image, rng)
 
 
+def grain(image: Image, rng: Generator) -> tuple[Image, str]:
+    """What any sensor adds by daylight: white Gaussian noise, σ 0-3 of 255. A network that learns to sharpen without it
+    learns to amplify it."""
+    sigma = rng.uniform(0, 3)
+    noisy = image + np.float32(sigma / 255) * rng.standard_normal(image.shape, dtype=np.float32)
+    return clip(noisy), f"grain(σ={sigma:.1f})"
+
+
 def low_light(image: Image, rng: Generator) -> tuple[Image, str]:
-    """Under-exposure in linear light (γ 2.2) by 1-5 stops, then shot and read noise of a raised gain, and 8 bits."""
-    stops, peak, read = rng.uniform(1, 5), log_uniform(rng, 200, 5000), rng.uniform(0, 3)
-    linear = np.asarray(cv2.pow(image, 2.2), np.float32)
+    """Under-exposure in linear light by 1-7 stops (LOL's pairs, Wei et al. 2018, are about six apart), then shot and
+    read noise of a raised gain, and 8 bits."""
+    stops, peak, read = rng.uniform(1, 7), log_uniform(rng, 500, 20_000), rng.uniform(0, 3)
+    linear = np.asarray(cv2.pow(image, GAMMA), np.float32)
     shot = photons(linear * np.float32(2.0**-stops * peak), rng) / np.float32(peak)
     noisy = shot + np.float32(read / 255 / 8) * rng.standard_normal(image.shape, dtype=np.float32)
-    dark = np.asarray(cv2.pow(clip(noisy), 1 / 2.2))
+    dark = np.asarray(cv2.pow(clip(noisy), 1 / GAMMA))
     return clip(np.rint(dark * 255) / np.float32(255)), f"lowlight(-{stops:.1f} EV, peak={peak:.0f})"

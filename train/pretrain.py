@@ -16,6 +16,7 @@ from colora.train.degradations import (
     DEGRADATIONS,
     MAX_COUNT,
     MODES,
+    PROD,
     Degradation,
     Image,
     Mode,
@@ -63,7 +64,7 @@ def pretrain(
     config: FitConfig,
     *,
     backbone: str = DEFAULT_BACKBONE,
-    names: Sequence[str] = tuple(DEGRADATIONS),
+    names: Sequence[str] = PROD,
     max_count: int = MAX_COUNT,
     mode: Mode = "random",
     decay: float = DECAY,
@@ -149,9 +150,7 @@ def told_diversity(names: Sequence[str], max_count: int, mode: Mode, decay: floa
     "-o", "--output", default="runs/backbone.safetensors", show_default=True, type=click.Path(path_type=Path)
 )
 @click.option("--backbone", default=DEFAULT_BACKBONE, show_default=True)
-@click.option(
-    "--degradations", default=",".join(DEGRADATIONS), show_default=True, help="Functions to draw from."
-)
+@click.option("--degradations", default=",".join(PROD), show_default=True, help="Functions to draw from.")
 @click.option(
     "--max-count",
     type=click.IntRange(min=1),

@@ -13,7 +13,7 @@ class Task:
     summary: str
     """one line for tables"""
     degradations: tuple[str, ...]
-    """names in DEGRADATIONS, applied in this order"""
+    """names in DEGRADATIONS, applied in this order; "blur|motion" is one of the two, drawn for each picture"""
 
 
 TASKS: dict[str, Task] = {
@@ -23,8 +23,8 @@ TASKS: dict[str, Task] = {
         Task("raindrop", "drops on the lens or the window", ("raindrop",)),
         Task("rain-raindrop", "rain streaks behind drops on the lens", ("rain", "raindrop")),
         Task("noise", "sensor noise: white, shot and correlated", ("noise",)),
-        Task("blur", "defocus and lens blur", ("blur",)),
-        Task("motion", "camera shake and motion blur", ("motion",)),
+        Task("blur", "out of focus, moved or shaken", ("blur|motion", "grain")),
+        Task("motion", "camera shake and motion blur", ("motion", "grain")),
         Task("jpeg", "compression artefacts", ("jpeg",)),
         Task("haze", "haze and fog", ("haze",)),
         Task("lowlight", "under-exposure", ("lowlight",)),

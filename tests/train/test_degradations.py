@@ -9,11 +9,13 @@ from colora.devices.errors import UnknownName
 from colora.train.degradations import (
     DEGRADATIONS,
     MODES,
+    PROD,
     Degradation,
     Image,
     Mode,
     count_sequences,
     count_shares,
+    degrade,
     prod,
 )
 from colora.train.noise import photons
@@ -55,6 +57,22 @@ def test_blurs_keep_a_flat_picture_flat() -> None:
         out, _ = DEGRADATIONS[name](flat, np.random.default_rng(3))
         # kernels sum to 1 in float32: a few rounding errors of 6e-8 each
         np.testing.assert_allclose(out, flat, atol=1e-6)
+
+
+def test_blur_averages_light_and_not_its_numbers() -> None:
+    edge = np.zeros((32, 32, 3), np.float32)
+    edge[:, 16:] = 1
+    for name in ("blur", "motion"):
+        out, _ = DEGRADATIONS[name](edge, np.random.default_rng(1))
+        # half of the light is 0.5^(1/2.2) = 0.73 of the numbers: the mean rises where a plain average keeps it
+        assert out.mean() > edge.mean() + 0.005
+
+
+def test_a_step_with_alternatives_draws_each_of_them() -> None:
+    grey = scene()
+    drawn = [degrade(grey, np.random.default_rng(s), ["grain|lowlight"]).mean() for s in range(12)]
+    assert min(drawn) < grey.mean() - 0.05  # under-exposed
+    assert max(drawn) > grey.mean() - 0.01  # grain keeps the mean
 
 
 def test_rain_only_adds_light_where_there_is_no_mist() -> None:
@@ -158,7 +176,7 @@ def test_sequences_are_as_many_as_enumeration_finds(names: int, max_count: int, 
 
 
 def test_default_configuration_can_draw_more_than_137_000_sequences() -> None:
-    n = len(DEGRADATIONS)
+    n = len(PROD)
     assert count_sequences(n, n) == 986_409 > 137_000
     assert (count_sequences(n, n, "fixed"), count_sequences(n, n, "single")) == (511, 9)
 
