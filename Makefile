@@ -19,9 +19,16 @@ lint: $(VENV)/lint.installed
 	$(BIN)/lint-imports --no-cache
 
 # mypy does not look through the hook of an editable install: this link shows it the folders as colora.*
-types: $(VENV)/types.installed
-	mkdir -p build/types && ln -sfn ../.. build/types/colora
+types: $(VENV)/types.installed build/types/tensorrt
+	ln -sfn ../.. build/types/colora
 	$(BIN)/mypy --strict
+
+# TensorRT's types, without itself. Not among the packages, where `import tensorrt` would find them. Made from its
+# bindings by a program: an argument `in`, and one without a default behind others, no Python parses.
+build/types/tensorrt: | $(VENV)/types.installed
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target build/types tensorrt-stubs==10.13.0.35.1
+	sed -i.orig -E 's/\bin: list/in_: list/; s/(power: Weights = None, channel_axis: int)\)/\1 = 0)/' \
+	    build/types/tensorrt_bindings/tensorrt.pyi
 
 bench: $(VENV)/test.installed
 	$(BIN)/python -m pytest benchmarks --override-ini addopts=--import-mode=importlib --benchmark-only
