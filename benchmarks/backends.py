@@ -16,10 +16,11 @@ from colora.benchmarks.resident import in_fresh_process
 from colora.benchmarks.script import run
 from colora.benchmarks.zoo_bundle import zoo_bundle
 from colora.devices.errors import BackendError
+from colora.export.passes import TARGET_PASSES
 from colora.runtime.atomic import write_text
 
 PACKAGES = ("numpy", "onnxruntime", "openvino", "onnx", "onnxsim", "torch")
-OPENVINO_PASSES = ("onnxsim", "affine", "split", "pool")
+OPENVINO_PASSES = TARGET_PASSES["openvino"]
 """Of the forms measured here (--forms) the one that OpenVINO runs fastest: norms stay whole for
 runtime/openvino_norm.py, and halves come from convolutions of their own, since its Split copies."""
 LIMITS = {OURS: (OPENVINO, 0.9), "openvino bf16: ours, merged": (OURS, 0.5)}
@@ -48,7 +49,6 @@ def write_models(backbone: str, sizes: tuple[int, ...], every_form: bool, folder
 
     Raises: what `load_backbone` raises.
     """
-    from colora.export.passes import TARGET_PASSES
 
     source = source_of(backbone, folder)
     forms = {"form of cpu": TARGET_PASSES["cpu"], "form of openvino": OPENVINO_PASSES}

@@ -17,6 +17,7 @@ from colora.runtime.manifest import PRECISIONS
 if TYPE_CHECKING:
     from colora.export.pipeline import Compiled, Report
     from colora.export.plan import Plan
+    from colora.export.target_rtx import EngineSet
     from rich.console import Console
     from rich.table import Table
 
@@ -55,7 +56,8 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic in newer versi
 @click.option(
     "--passes",
     default=None,
-    help="Passes to run, comma-separated, or `none`; `--explain` lists them.  [default: the target's]",
+    help="Passes to run, comma-separated, or `none`, or the set for cpu, gpu or openvino; `--explain` lists them.  "
+    "[default: the target's]",
 )
 @click.option(
     "--precision",
@@ -73,6 +75,12 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic in newer versi
     type=Size(),
     help="Only this height and width, as 512x512: smaller pictures are padded, larger ones cut.  [default: any]",
 )
+@click.option(
+    "--capability",
+    "capabilities",
+    multiple=True,
+    help="With --target rtx: compute capability to build for, as 8.6; may be repeated.  [default: RTX 20 to 50]",
+)
 @click.option("--explain", "explained", is_flag=True, help="Print what each pass did, and the graph's cost.")
 @click.option("--dry-run", is_flag=True, help="Check everything and print the plan; write nothing.")
 def command(
@@ -88,14 +96,19 @@ def command(
     precision: str | None,
     calibrate: Path | None,
     size: tuple[int, int] | None,
+    capabilities: tuple[str, ...],
     explained: bool,
     dry_run: bool,
 ) -> None:
     """Compile a backbone and adapters into a bundle.
 
-    Where the output is a shared bundle of the same backbone already, only the tasks are added to it.
+    Where the output is a shared bundle of the same backbone already, only the tasks are added to it. With --target rtx
+    an engine of each task is built too, with --target triton the output is a model repository around the bundle.
     """
+    if capabilities and target != "rtx":
+        raise click.UsageError(f"--capability is for --target rtx; got --target {target}")
     try:
+        from colora.export import target_rtx, target_triton
         from colora.export.pipeline import compile_graph, run_plan
         from colora.export.plan import make_plan
         from colora.train.backbones import DEFAULT_BACKBONE
@@ -106,6 +119,11 @@ def command(
         raise missing_extra(e.name, "export", "colora export") from e
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
+    if target == "rtx":
+        capabilities = target_rtx.find_capabilities(capabilities)
+    repository = output
+    if target == "triton":
+        output = target_triton.bundle_path(repository, replace)
     plan = make_plan(
         tasks,
         backbone or DEFAULT_BACKBONE,
@@ -120,6 +138,8 @@ def command(
         size=size,
     )
     _print_plan(console, plan, target)
+    if target == "rtx":
+        console.print(f"engines of TensorRT for RTX, for compute capability {', '.join(capabilities)}")
     if dry_run:
         if explained and not plan.extends:
             with console.status("graph …"):
@@ -128,12 +148,24 @@ def command(
         _print_files(console, plan)
         return
     with console.status("") as status:
-        report = run_plan(plan, tolerance, lambda stage: status.update(f"{stage} …"))
+
+        def begin(stage: str) -> None:
+            status.update(f"{stage} …")
+
+        report = run_plan(plan, tolerance, begin)
+        engines = target_rtx.write_engines(output, capabilities, begin) if target == "rtx" else ()
+        served = target_triton.write_repository(repository, begin) if target == "triton" else ()
     if explained and report.compiled:
         _explain(console, report.compiled)
     elif explained:
         console.print("the graph was there already: --explain has nothing to say without --replace")
     _print_report(console, plan, report)
+    if engines:
+        _print_engines(console, engines)
+    if served:
+        rows = [(s.name, str(s.version), "yes" if s.written else "as it was", str(s.file)) for s in served]
+        console.print(_table(("Triton model", "version", "written", "file"), rows))
+        console.print(f"next: tritonserver --model-repository={shlex.quote(str(repository.resolve()))}")
 
 
 def main() -> None:
@@ -204,6 +236,24 @@ def _print_report(console: Console, plan: Plan, report: Report) -> None:
         console.print(f"onnxsim was left out: {outcomes['onnxsim'].refused[0].reason}")
     bundle, task = shlex.quote(str(plan.output)), plan.tasks[0].adapter.task
     console.print(f"next: colora restore photo.jpg --task {task} --bundle {bundle} -o restored.png")
+
+
+def _print_engines(console: Console, engines: Sequence[EngineSet]) -> None:
+    rows = [
+        (
+            f"{s.device} ({s.compute_capability})",
+            e.task,
+            *map(_bytes, (e.bytes, e.weight_bytes, e.activation_bytes)),
+        )
+        for s in engines
+        for e in s.engines
+    ]
+    console.print(_table(("engine for", "task", "file bytes", "weights", "activations"), rows))
+    first = engines[0]
+    console.print(
+        f"built by {first.builder} without a GPU, not run; weights and activations are the builder's own figures, "
+        f"at {first.max[0]}×{first.max[1]}"
+    )
 
 
 def _print_losses(console: Console, report: Report) -> None:

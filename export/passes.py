@@ -54,27 +54,30 @@ KEEP_WEIGHTS = frozenset(("onnxsim", "constants", "moments", "blocks", "pool"))
 TARGET_PASSES: Mapping[str, tuple[str, ...]] = {
     "cpu": ("onnxsim", "affine", "mean", "split", "moments", "blocks", "pool"),
     "gpu": ("onnxsim", "affine"),
+    "openvino": ("onnxsim", "affine", "split", "pool"),
 }
-"""Kind of device → passes that an export for it runs unless told otherwise.
+"""Passes that an export for a kind of device runs unless told otherwise; each name may be asked for as a pass is.
 
 cpu: chosen by measurement on ONNX Runtime (`python -m colora.benchmarks.compiled`), whose channel blocks they keep
 pictures in. pixel-scale lost there, and mean where moments does not follow it.
 gpu: of what needs no measurement on a GPU that we don't have. affine removes two element-wise operators and changes no
 kernel. split makes more and smaller convolutions, where TensorRT reads a Split as views of one result; pool it does
 itself; pixel-scale and mean feed a convolution what no norm has brought to scale, which float16 may not hold.
+openvino: it fuses norms into convolutions by itself, and ran what is made for ONNX Runtime's blocks about 15 % slower
+(`python -m colora.benchmarks.backends`). No device means it: a bundle for a CPU may be opened by either.
 """
 
 
 def target_passes(device: Device) -> tuple[str, ...]:
-    """Of TARGET_PASSES: a device with a compute capability is a GPU."""
-    return TARGET_PASSES["gpu" if device.compute_capability else "cpu"]
+    """Of TARGET_PASSES: a device's own, or those of its kind; one with a compute capability is a GPU."""
+    return TARGET_PASSES.get(device.name) or TARGET_PASSES["gpu" if device.compute_capability else "cpu"]
 
 
 def find_passes(names: Iterable[str]) -> tuple[Pass, ...]:
-    """Passes of these names, in the order of PASSES. Raises: UnknownName with the nearest names."""
-    wanted = set(names)
+    """Passes of these names, of PASSES or TARGET_PASSES, in the order of PASSES. Raises: UnknownName."""
+    wanted = {part for name in names for part in TARGET_PASSES.get(name, (name,))}
     for name in sorted(wanted - PASSES.keys()):
-        raise unknown("pass", name, PASSES)
+        raise unknown("pass", name, [*PASSES, *TARGET_PASSES])
     return tuple(p for name, p in PASSES.items() if name in wanted)
 
 

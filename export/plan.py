@@ -102,6 +102,10 @@ def make_plan(
     wanted = target_passes(device) if passes is None else passes
     left_out = NOT_IN.get(precision or "", frozenset()) if passes is None else frozenset()
     chosen = tuple(p.name for p in find_passes(wanted) if p.name not in left_out)
+    if precision == "int8" and "moments" in chosen:
+        raise BundleError(
+            "int8 and the pass moments, whose constant kernels ONNX Runtime's quantiser can't name: leave moments out"
+        )
     given = {task.adapter.task: task for task in map(_read, adapters)}
     shipped = {name: file for name, file in zoo().items() if name not in BACKBONES}
     names = dict.fromkeys([*tasks, *given])

@@ -136,6 +136,11 @@ def test_shared_bundle_is_refused(nafnet: Any, tmp_path: Path) -> None:
         )
 
 
+def test_moments_are_refused(nafnet: Any, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"int8 and the pass moments.* leave moments out"):
+        make(nafnet, tmp_path, precision="int8", passes=["affine", "moments"])
+
+
 def test_task_of_unknown_degradation_needs_pictures(nafnet: Any, tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="how 'fog-of-war' degrades pictures is not known: give --calibrate"):
         make(nafnet, tmp_path, "fog-of-war", precision="int8")
