@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from colora.devices.errors import CheckpointError
 from colora.runtime import deltas
-from colora.runtime.adapter import Adapter, ParamDelta, read_adapter, write_adapter
+from colora.runtime.adapter import Adapter, ParamDelta, read_adapter, to_float16, write_adapter
 from colora.runtime.deltas import DELTAS
 from colora.runtime.golden import golden_input
-from colora.runtime.weights import read_tensors, write_tensors
+from colora.runtime.weights import read_header, read_tensors, write_tensors
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -157,6 +157,26 @@ def test_half_precision_files_are_upcast(mini: Any, tmp_path: Path) -> None:
     back = read_adapter(tmp_path / "x.safetensors")
     assert back.params["conv1.bias"].tensors["delta"].dtype == np.float32
     assert back.content_sha256 == adapter.content_sha256
+
+
+def test_rounded_deltas_take_half_the_bytes_and_come_back_as_they_were(mini: Any, tmp_path: Path) -> None:
+    full = mini.adapters["rain"]
+    rounded = dataclasses.replace(full, params=to_float16(full.params))
+    for name, p in rounded.params.items():
+        for short, tensor in p.tensors.items():
+            assert tensor.dtype == np.float32
+            # rounding to 11 bits of mantissa; below 6e-5 float16 is spaced evenly, by 6e-8
+            np.testing.assert_allclose(tensor, full.params[name].tensors[short], rtol=2**-11, atol=3e-8)
+    for name, adapter in (("full", full), ("rounded", rounded)):
+        write_adapter(tmp_path / name, adapter)
+    assert read_adapter(tmp_path / "rounded").content_sha256 == rounded.content_sha256
+    header = read_header(tmp_path / "rounded")
+    assert {str(kind) for name, kind in header.dtypes.items() if name != "golden.output"} == {"float16"}
+    assert str(header.dtypes["golden.output"]) == "float32"  # is compared with, to 1e-4
+    delta = low_rank()
+    huge = dataclasses.replace(delta, tensors={k: np.full_like(t, 7e4) for k, t in delta.tensors.items()})
+    with pytest.raises(CheckpointError, match="not finite"):
+        to_float16({"conv": huge})
 
 
 def test_another_backbone_is_refused(mini: Any, tmp_path: Path) -> None:
