@@ -101,6 +101,8 @@ class Adapter:
     seeds: Mapping[str, int] = field(default_factory=dict)
     quality: Mapping[str, float] = field(default_factory=dict)
     """Measured figures by name, with data set and unit in the name, e.g. `derain_rain100h_psnr_db`."""
+    started_from: str = ""
+    """`content_sha256` of the adapter that its training went on from; empty where it began from zero."""
     signature: str = ""
     """Ed25519 over `content_sha256`, 128 hexadecimal digits; empty where the adapter is not signed."""
 
@@ -111,6 +113,8 @@ class Adapter:
             )
         if not re.fullmatch("[0-9a-f]{64}", self.backbone_sha256):
             raise CheckpointError(f"{self.task}: backbone_sha256 {self.backbone_sha256!r} is no SHA-256")
+        if self.started_from and not re.fullmatch("[0-9a-f]{64}", self.started_from):
+            raise CheckpointError(f"{self.task}: started_from {self.started_from!r:.80} is no SHA-256")
         golden = self.golden_output
         if golden.shape != GOLDEN_SHAPE or golden.dtype != np.float32 or not np.isfinite(golden).all():
             raise CheckpointError(
@@ -185,6 +189,7 @@ def read_adapter(path: str | os.PathLike[str], backbone_sha256: str | None = Non
             golden_output=tensors.pop(GOLDEN),
             seeds={name: int(seed) for name, seed in about["seeds"].items()},
             quality={name: float(figure) for name, figure in about["quality"].items()},
+            started_from=_text(about.get("started_from", "")),
             signature=metadata.get(SIGNATURE, ""),
         )
     except CheckpointError as e:
@@ -204,7 +209,8 @@ def read_adapter(path: str | os.PathLike[str], backbone_sha256: str | None = Non
 
 
 def _describe(adapter: Adapter) -> dict[str, Any]:
-    return {
+    started = {"started_from": adapter.started_from} if adapter.started_from else {}
+    return started | {
         "format": FORMAT,
         "task": adapter.task,
         "method": adapter.method,

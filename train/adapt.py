@@ -32,7 +32,7 @@ from colora.train.photos import Batches, Pair
 from colora.train.progress import counting, reporting
 from colora.train.ranks import Allocation, allocate, allocation_of
 from colora.train.sheet import before_after
-from colora.train.signatures import nearly_uniform, pre_training_hurts, underfits
+from colora.train.signatures import nearly_uniform, pre_training_hurts, underfits, worse_than_random
 from torch import nn
 
 Reporter = Callable[[Progress], None]
@@ -56,6 +56,22 @@ def full_tuning(
     key = _key(backbone, examples, config, asdict(config.target))
     _train(model, backbone, examples, config, config.target, config.seed, folder / f"target-{key}", report)
     return model
+
+
+def against_random(
+    backbone: Checkpoint, examples: Examples, config: AdaptConfig, folder: Path, report: Reporter
+) -> str | None:
+    """The warning of `worse_than_random`: tunes a copy of the backbone and a network of random weights for
+    `config.probe`, and compares them on patches of their last batches."""
+    torch.manual_seed(config.seed)
+    copies = {"backbone": merged(backbone, {}), "random": backbone.backbone.build()}
+    probe, found = config.probe, {}
+    key = _key(backbone, examples, config, asdict(probe))
+    drawn = _batches(examples, config, probe, config.seed)
+    for name, model in copies.items():
+        _train(model, backbone, examples, config, probe, config.seed, folder / f"probe-{name}-{key}", report)
+        found[name] = training_psnr(model, drawn, range(max(0, probe.steps - 8), probe.steps))
+    return worse_than_random(found["backbone"], found["random"], probe.steps)
 
 
 def _train(
@@ -136,12 +152,16 @@ def adapt(
     first = rank_and_world()[0] == 0
     folder = output.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
-    target = None
+    target = behind = None
     if ranks is None:
         with reporting(
             f"{task}: full tuning of a copy, to see what it changes", log and log / task / "target"
         ) as report:
             target = full_tuning(backbone, examples, config, folder, report)
+        with reporting(
+            f"{task}: an eighth of the steps from the backbone, and from random weights"
+        ) as report:
+            behind = against_random(backbone, examples, config, folder, report)
         if first:
             told = {
                 "method": "full tuning",
@@ -192,7 +212,8 @@ def adapt(
         if math.isfinite(value)  # equal pictures have none
     }
     seeds = {"fit": config.seed + 1, "attach": config.seed, "target": config.seed}
-    write_adapter(output, Adapter(task, "colora", backbone.sha256, params, golden, seeds, quality))
+    before = start.content_sha256 if start else ""
+    write_adapter(output, Adapter(task, "colora", backbone.sha256, params, golden, seeds, quality, before))
     if measured:
         shown = [*examples.held_out[:3], *(pairs[0] for pairs in (sets or {}).values())]
         restorers = {name: restorer(models[name], backbone.backbone) for name in ("backbone", "adapted")}
@@ -205,6 +226,7 @@ def adapt(
         warnings += [
             underfits(adapted_db, tuned_db, config.fit.steps, config.target.steps),
             nearly_uniform(backbone.shapes, ranks),
+            behind,
         ]
     return Outcome(table, [warning for warning in warnings if warning])
 

@@ -1,7 +1,7 @@
 """How to adapt a backbone, what an adapter's budget comes to, and what is refused before anything is trained."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from colora.devices.errors import ColoraError, ImageError
 from colora.runtime.adapter import TASK_NAME
@@ -40,6 +40,16 @@ class AdaptConfig:
     seed: int = 0
     patches: tuple[Stage, ...] = ()
     """progressive patches, in place of `batch` and `patch`"""
+
+    @property
+    def probe(self) -> FitConfig:
+        """An eighth of the target's steps, for `worse_than_random`: two short trainings cost a quarter of the target's.
+        The rate is that of training from scratch where it is higher, so that random weights have their chance."""
+        steps = max(1, self.target.steps // 8)
+        rate = max(self.target.lr, FitConfig(1).lr)
+        return replace(
+            self.target, steps=steps, lr=rate, warmup=steps // 5, validate_every=steps, patience=None
+        )
 
     @property
     def stages(self) -> tuple[Stage, ...]:

@@ -15,7 +15,7 @@ import click
 from colora.devices.errors import CheckpointError, missing_extra
 from colora.runtime.adapter import Adapter, read_adapter
 from colora.runtime.weights import read_header
-from colora.train.checkpoint import load_backbone
+from colora.train.checkpoint import load_backbone, zoo
 from colora.train.tasks import TASKS
 
 
@@ -71,7 +71,8 @@ def draw(curves: Sequence[Curve], path: Path) -> None:
 
 def quality_table(quality: Mapping[str, float]) -> str:
     """Markdown table of an adapter's figures, named <set>_<column>_psnr_db."""
-    columns = ("input", "backbone", "adapted", "full_tuning")
+    columns = ("input", "backbone", "start", "adapted", "full_tuning")
+    columns = tuple(c for c in columns if any(f"_{c}_psnr_db" in name for name in quality))
     sets: dict[str, dict[str, float]] = {}
     for name, value in quality.items():
         for column in columns:
@@ -100,16 +101,30 @@ def _adapter_facts(adapter: Adapter, backbone: str) -> str:
   output that the file carries to verify itself counted in
 - {len(low_rank)} kernels at ranks {ranks[0]} to {ranks[-1]} (median {ranks[len(ranks) // 2]}),
   {len(adapter.params) - len(low_rank)} parameters with dense deltas
-- seeds: {", ".join(f"{name} {seed}" for name, seed in adapter.seeds.items())}
+- seeds: {", ".join(f"{name} {seed}" for name, seed in adapter.seeds.items())}{_started(adapter)}
 
 ## Quality
 
-Mean PSNR in dB on 8-bit RGB, whole images, fp32 PyTorch. *backbone* is the network without the adapter, *full
-tuning* the copy that attribution compared with, tuned for the steps that the command names. *held out* are photographs
-kept out of training, degraded by this project's functions; the other sets have nothing to do with the training data.
+Mean PSNR in dB on 8-bit RGB, whole images, fp32 PyTorch. *backbone* is the network without the adapter, *start* the
+adapter that this one went on from, *full tuning* the copy that attribution compared with, tuned for the steps that the
+command names. *held out* are pictures kept out of training; the other sets have nothing to do with the training data.
 
 {quality_table(adapter.quality)}
 """
+
+
+def _started(adapter: Adapter) -> str:
+    """A line about the adapter that this one went on from; nothing where it began from zero."""
+    if not adapter.started_from:
+        return ""
+    names = [name for name, path in zoo().items() if _content(path) == adapter.started_from]
+    named = f"`{names[0]}` of the zoo, " if names else ""
+    return f"\n- went on from the adapter {named}content sha256 `{adapter.started_from}`: its ranks and its values"
+
+
+def _content(path: Path) -> str:
+    """What a file of the zoo gives as its content's hash; backbones give none."""
+    return str(json.loads(read_header(path, CheckpointError).metadata["colora"]).get("content_sha256", ""))
 
 
 def _patches(training: Mapping[str, Any]) -> str:

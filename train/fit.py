@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -80,6 +80,7 @@ def fit(
     folder: Path,
     validate: Callable[[nn.Module], float] | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
+    shared: Mapping[str, object] | None = None,
 ) -> None:
     """Trains `model` in place; at the end its trainable parameters hold their moving average, on the CPU.
 
@@ -87,6 +88,7 @@ def fit(
     is there, training goes on from it, and ends bit-equal to a run that was never stopped (fp32, same threads):
     batches depend on the step alone. In a process group each process takes its share of every batch; the first one
     writes, and all must see `folder`.
+    `shared` are further settings, as JSON has them, that a run must share with the state from which it goes on.
     Raises CheckpointError where the state in `folder` comes from another configuration or model, UnknownName for a
     loss that is not in LOSSES, and FloatingPointError where the loss or its gradient is not finite: it names the batch,
     and the last state saved, which is never one after such a step.
@@ -104,7 +106,7 @@ def fit(
         trained.values(), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True
     )
     state = State(trained, average, optimizer)
-    identity = _identity(config, batches)
+    identity = _identity(config, batches, shared or {})
     state.resume(folder, identity, config.steps)
     wait_for_all()
     model.train()
@@ -222,11 +224,10 @@ def _load(batches: Batches, start: int, stop: int) -> Iterator[tuple[int, tuple[
     return zip(range(start, stop), loader, strict=True)
 
 
-def _identity(config: FitConfig, batches: Batches) -> str:
+def _identity(config: FitConfig, batches: Batches, shared: Mapping[str, object]) -> str:
     """The settings that a resumed run must share. Not where it runs, nor its length: a run may go on for more or fewer
     steps than it was begun for (learning rate and progressive patches then follow the new length from there)."""
     free = ("steps", "threads", "device", "patience")
     told = {name: value for name, value in asdict(config).items() if name not in free}
-    if len(batches.stages) > 1:
-        told["patches"] = ",".join(map(str, batches.stages))
-    return json.dumps(told)
+    patches = ",".join(map(str, batches.stages))
+    return json.dumps({**told, "patches": patches, "seed": batches.seed, **shared})

@@ -81,7 +81,7 @@ def pretrain(
     a .safetensors file; the folder beside it, of the same stem, holds the resumable state and the curve. `patches` are
     progressive ones, in place of `batch` and `patch`. held_out: see `keep_out`. Returns the weights' sha256. In a
     process group the first process writes.
-    Raises ImageError as `require_usable` does.
+    Raises ImageError as `require_usable` does, and what `fit` raises: the state in that folder belongs to one recipe.
     """
     spec = find_backbone(backbone)
     files = [f for folder in photos for f in picture_files(folder)]
@@ -104,8 +104,7 @@ def pretrain(
     validate = None
     if kept:
         validate = held_out_psnr(held_out_centres(kept, degrade, 256, spec.pad.multiple_of, seed))
-    fit(model, Batches(draw, stages, config.steps, seed), config, output.with_suffix(""), validate, report)
-    training = {
+    recipe = {
         "method": "PROD",
         "degradations": list(names),
         "max_count": max_count,
@@ -116,11 +115,12 @@ def pretrain(
         "folders": [folder.name for folder in photos],
         "patches": ",".join(map(str, stages)),
         "seed": seed,
-        "fit": asdict(config),
     }
+    batches = Batches(draw, stages, config.steps, seed)
+    fit(model, batches, config, output.with_suffix(""), validate, report, recipe)
     if rank_and_world()[0]:
         return weights_sha256(arrays(model))
-    return save_backbone(output, model, spec, training)
+    return save_backbone(output, model, spec, recipe | {"fit": asdict(config)})
 
 
 def told_diversity(names: Sequence[str], max_count: int, mode: Mode, decay: float) -> str:

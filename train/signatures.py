@@ -71,6 +71,25 @@ def underfits(
     return f"the adapter underfits: {told} (above {UNDERFIT_DB} dB is a warning): raise --budget, --steps or --lr"
 
 
+def worse_than_random(pre_trained_db: Sequence[float], random_db: Sequence[float], steps: int) -> str | None:
+    """Where a copy that began from random weights restores patches of the training better than one that began from the
+    backbone, both after `steps` steps on the same batches: by more than two standard errors of the difference.
+
+    Both in dB, of the same patches, at least two. That is the cheap half of the question: a random start that needs
+    more steps than these to overtake is not seen, while one that is ahead so soon tells that pre-training is in the
+    way.
+    """
+    gaps = np.array(random_db) - np.array(pre_trained_db)
+    gap, error = float(gaps.mean()), float(gaps.std(ddof=1)) / math.sqrt(len(gaps))
+    if gap <= 2 * error:
+        return None
+    return (
+        f"pre-trained is worse than random initialisation: after {steps} steps of full tuning on the same batches, a "
+        f"copy that began from random weights is {gap:.2f} ± {error:.2f} dB ahead on {len(gaps)} patches: pre-train on "
+        "degradations nearer to the task, or tune a network from scratch"
+    )
+
+
 def pre_training_hurts(table: Mapping[str, Mapping[str, float]]) -> str | None:
     """Where the backbone without adapter leaves a set's pictures worse than they came: by more than HURT_DB.
 

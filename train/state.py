@@ -1,5 +1,6 @@
 """The resumable state of a training: one safetensors file, written atomically."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +33,7 @@ class State:
         self.best_db = max(self.best_db, validation_db)
 
     def save(self, folder: Path, identity: str) -> None:
-        """Writes `state.safetensors`; `identity` says what a run that goes on from it must share."""
+        """Writes `state.safetensors`; `identity` is a JSON object of what a run that goes on from it must share."""
         tensors: dict[str, Array] = {}
         for name, p in self.trained.items():
             moments = self.optimizer.state[p]
@@ -47,17 +48,21 @@ class State:
     def resume(self, folder: Path, identity: str, steps: int) -> None:
         """Takes over the state in `folder` if there is one; makes the folder if not.
 
-        Raises CheckpointError where it is damaged, of other settings or parameters, or beyond `steps`.
+        Settings that it doesn't tell, as older ones don't tell all, are not compared. Raises CheckpointError where it
+        is damaged, of other settings or parameters, or beyond `steps`.
         """
         path = folder / "state.safetensors"
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
             return
         tensors, metadata = read_tensors(path)
-        if metadata.get("config") != identity:
+        begun, now = json.loads(metadata.get("config", "{}")), json.loads(identity)
+        if odd := [name for name in begun if begun[name] != now.get(name)]:
+            told = ", ".join(f"{name} {begun[name]!r}" for name in odd)
+            expected = ", ".join(f"{name} {now.get(name)!r}" for name in odd)
             raise CheckpointError(
-                f"{path}: begun with other settings, {metadata.get('config')}; expected {identity}: "
-                "give another folder, or the same settings to go on"
+                f"{path}: begun with other settings, {told}; expected {expected}: give another folder, or the same "
+                "settings to go on"
             )
         if tensors.keys() != {f"{kind}/{name}" for kind in KINDS for name in self.trained}:
             raise CheckpointError(

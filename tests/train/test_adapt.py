@@ -15,6 +15,7 @@ from colora.runtime.cli import main
 from colora.runtime.image import read_image, write_image
 from colora.train.adapt_config import AdaptConfig, check
 from colora.train.backbones import find_backbone
+from colora.train.card import _adapter_facts
 from colora.train.checkpoint import load_backbone, save_backbone
 from colora.train.examples import Examples
 from colora.train.fit import FitConfig
@@ -146,6 +147,11 @@ def test_goes_on_from_an_adapter(pairs: Path, backbone: Path, tmp_path: Path) ->
             b.params[name].contribution,
         )
         assert all((tensor == b.params[name].tensors[key]).all() for key, tensor in p.tensors.items())
+    assert (a.started_from, b.started_from) == ("", a.content_sha256)
+    card = _adapter_facts(b, str(backbone))
+    assert f"went on from the adapter content sha256 `{a.content_sha256}`" in card
+    assert "| set | input | backbone | start | adapted |\n" in card
+    assert "went on from the adapter" not in _adapter_facts(a, str(backbone))
     assert b.quality["held_out_start_psnr_db"] == a.quality["held_out_adapted_psnr_db"]
 
     done = adapt(*arguments, "--start", first, "-o", tmp_path / "third.safetensors")

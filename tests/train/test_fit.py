@@ -125,8 +125,10 @@ def test_refuses_the_state_of_another_run(tmp_path: Path) -> None:
         CheckpointError, match=r"state\.safetensors: begun with other settings.*give another folder"
     ):
         fit(network(), batches(2, 7), replace(CONFIG, lr=1.0), tmp_path)
-    with pytest.raises(CheckpointError, match=r'begun with other settings.*expected .*"8x4,16x2:2,24x1"'):
+    with pytest.raises(CheckpointError, match="patches '16x2'; expected patches '8x4,16x2:2,24x1': give"):
         fit(network(), GROWING, CONFIG, tmp_path)
+    with pytest.raises(CheckpointError, match="begun with other settings, seed 7; expected seed 8"):
+        fit(network(), batches(2, 8), CONFIG, tmp_path)
     with pytest.raises(CheckpointError, match="has done 12 steps already, more than the 7 asked for"):
         fit(network(), batches(2, 7), replace(CONFIG, steps=7), tmp_path)
     with pytest.raises(CheckpointError, match="holds other parameters than this model trains"):

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from colora.runtime.cli import main
 from colora.train.pretrain import command
 
 
@@ -48,6 +49,20 @@ def test_command_tells_what_can_be_drawn(
     )
     assert result.exit_code == 0, result.output
     assert result.output.startswith(text)
+
+
+def test_goes_on_with_the_same_settings_only(photos: str, tmp_path: Path) -> None:
+    options = ["--photos", photos, "-o", str(tmp_path / "b.safetensors"), "--backbone", "nafnet-tiny"]
+    options += ["--held-out", "0", "--threads", "1", "--patch", "8", "--steps", "1"]
+    done = CliRunner().invoke(main, ["pretrain", *options, "--batch", "1"])
+    assert done.exit_code == 0, done.output
+    for changed, text in (
+        (["--batch", "1", "--patch", "16"], "patches '8x1'; expected patches '16x1': give another folder"),
+        (["--batch", "1", "--mode", "single"], "mode 'random'"),
+        (["--batch", "1", "--seed", "1"], "seed 0; expected seed 1"),
+    ):
+        done = CliRunner().invoke(main, ["pretrain", *options, *changed])
+        assert done.exit_code == 2 and text in " ".join(done.output.split()), done.output
 
 
 @pytest.mark.parametrize(

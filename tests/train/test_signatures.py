@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from colora.train.allocations import uniform
 from colora.train.ranks import Shape, allocate
-from colora.train.signatures import moved_share, nearly_uniform, pre_training_hurts, underfits
+from colora.train.signatures import (
+    moved_share,
+    nearly_uniform,
+    pre_training_hurts,
+    underfits,
+    worse_than_random,
+)
 
 SHAPES: dict[str, Shape] = {f"{i}.weight": (256, 256, 1, 1) for i in range(10)} | {"0.bias": (256,)}
 BUDGET = 10 * 20 * 512 + 256  # rank 20 everywhere, and the bias
@@ -51,6 +57,15 @@ def test_an_adapter_that_underfits_its_training() -> None:
 def test_an_adapter_that_had_fewer_steps_is_not_blamed() -> None:
     told = underfits([29.0, 29.0], [30.0, 30.0], 99, 100)
     assert told is not None and "had 99 steps and the copy 100: too few to say that it underfits" in told
+
+
+def test_random_weights_that_are_ahead_of_the_backbone() -> None:
+    random = np.random.default_rng(0).normal(30, 3, 32)
+    told = worse_than_random(list(random - 0.2), list(random), 25)
+    assert told is not None and "after 25 steps" in told and "0.20 ± 0.00 dB ahead on 32 patches" in told
+    assert worse_than_random(list(random + 0.2), list(random), 25) is None
+    unsure = random - 0.2 + np.resize([1.0, -1.0], 32)  # a mean of 0.2 ± 0.18
+    assert worse_than_random(list(unsure), list(random), 25) is None
 
 
 def test_pre_training_that_hurts() -> None:
