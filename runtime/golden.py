@@ -13,12 +13,13 @@ def golden_input() -> npt.NDArray[np.float32]:
     a linear congruential generator (Numerical Recipes' constants), as 8-bit values divided by 255. A
     fresh array each time.
     """
-    state, noise = 1, []
-    for _ in range(3 * 64 * 64):
-        state = (state * 1664525 + 1013904223) % 2**32
-        noise.append((state >> 16) % 31 - 15)
+    # states 1, 2, …: aⁿ + c·(1 + a + … + aⁿ⁻¹), products and sums modulo 2³² as uint32 has them
+    powers = np.cumprod(np.full(3 * 64 * 64, 1664525, np.uint32), dtype=np.uint32)
+    sums = np.cumsum(np.concatenate([np.ones(1, np.uint32), powers[:-1]]), dtype=np.uint32)
+    states = powers + np.uint32(1013904223) * sums
+    noise = (states >> np.uint32(16)).astype(np.int64) % 31 - 15
     channel, y, x = np.indices((3, 64, 64))
     grey = 32 + np.choose(channel, [2 * x, 2 * y, x + y]) + 48 * ((x // 8 + y // 8) % 2)
-    levels = np.clip(grey + np.array(noise).reshape(3, 64, 64), 0, 255).astype(np.uint8)
+    levels = np.clip(grey + noise.reshape(3, 64, 64), 0, 255).astype(np.uint8)
     golden: npt.NDArray[np.float32] = levels[None].astype(np.float32) / np.float32(255)
     return golden

@@ -70,10 +70,10 @@ def find_layout(
     optimise: makes `saved`: the graph, fully optimised over the numbers given, which go into a file beside it.
     Raises: BundleError if a file can't be read; what `optimise` raises.
     """
-    weights = {
-        name: np.arange(math.prod(shape), dtype=np.float32).reshape(shape) + np.float32(1 + i / 1024)
-        for i, (name, shape) in enumerate(shapes.items())
-    }  # no number twice within a tensor of 2^24, nor in small ones: the optimiser merges what is equal
+    # No number twice within a tensor, and each tensor from another on: the optimiser merges what is equal.
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    numbers = np.arange(len(sizes) + max(sizes.values(), default=0), dtype=np.float32) + np.float32(1.5)
+    weights = {n: numbers[i : i + size].reshape(shapes[n]) for i, (n, size) in enumerate(sizes.items())}
     optimise(weights, saved)
     before, after = read_onnx(graph), read_onnx(saved)
     made_by = {output: node for node in before.nodes for output in node.outputs}
