@@ -140,6 +140,8 @@ DEVICES = {
         _geforce("rtx-30", "GeForce RTX 30 (as 3090)", "8.6", 24, 82, 1695, 936),
         _geforce("rtx-40", "GeForce RTX 40 (as 4090)", "8.9", 24, 128, 2520, 1008),
         _geforce("rtx-50", "GeForce RTX 50 (as 5090)", "12.0", 32, 170, 2407, 1792),
+        Device("rtx", "GeForce RTX 20 to 50, an engine for each", "7.5", None),
+        Device("triton", "Triton Inference Server, any", "", None),
     )
 }
 """Name → device."""

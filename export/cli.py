@@ -132,7 +132,7 @@ def command(
         adapters=adapters,
         merged=merged,
         replace=replace,
-        passes=_names(passes),
+        passes=target_triton.PASSES if target == "triton" and passes is None else _names(passes),
         precision=precision,
         calibrate=calibrate,
         size=size,

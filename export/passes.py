@@ -69,8 +69,8 @@ openvino: it fuses norms into convolutions by itself, and ran what is made for O
 
 
 def target_passes(device: Device) -> tuple[str, ...]:
-    """Of TARGET_PASSES: a device's own, or those of its kind; one with a compute capability is a GPU."""
-    return TARGET_PASSES.get(device.name) or TARGET_PASSES["gpu" if device.compute_capability else "cpu"]
+    """Of TARGET_PASSES: a device with a compute capability is a GPU."""
+    return TARGET_PASSES["gpu" if device.compute_capability else "cpu"]
 
 
 def find_passes(names: Iterable[str]) -> tuple[Pass, ...]:
