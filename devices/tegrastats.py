@@ -19,8 +19,8 @@ from datetime import datetime
 
 OFF = -256.0
 """Degrees that a sensor of a unit without power reports."""
-INPUTS = ("VDD_IN", "POM_5V_IN")
-"""Rails that feed the whole module. AGX boards have none: their rails are parts of it."""
+INPUTS = ("VDD_IN", "POM_5V_IN", "VIN")
+"""Rails that feed the whole module; VIN is Thor's. AGX Xavier and Orin have none: their rails are parts of it."""
 
 RAM = re.compile(r"\bRAM (\d+)/(\d+)MB")
 POWER = re.compile(r"\b([A-Z][A-Z0-9_]*) (\d+)(?:mW)?/(\d+)(?:mW)?(?:/\d+mW)?(?=\s|$)")
@@ -50,6 +50,8 @@ class Sample:
     memory_mhz: int | None = None
     cpu_percent: tuple[int | None, ...] = ()
     """Of each core; None for one that is off."""
+    cpu_mhz: int | None = None
+    """Of the fastest core."""
     time: datetime | None = None
     """Local, as written; JetPack 4 writes none."""
 
@@ -68,6 +70,7 @@ def parse_line(line: str) -> Sample | None:
     gpu_percent, gpu_mhz = _unit("GR3D_FREQ", line)
     memory_percent, memory_mhz = _unit("EMC_FREQ", line)
     cores = CPU.search(line)
+    clocks = [int(clock) for clock in re.findall(r"%@(\d+)", cores[1])] if cores else []
     date = DATE.match(line)
     return Sample(
         ram_used_mib=int(ram[1]),
@@ -80,6 +83,7 @@ def parse_line(line: str) -> Sample | None:
         memory_percent=memory_percent,
         memory_mhz=memory_mhz,
         cpu_percent=tuple(map(_load, cores[1].split(","))) if cores else (),
+        cpu_mhz=max(clocks, default=None),
         time=datetime.strptime(date[1], "%m-%d-%Y %H:%M:%S") if date else None,
     )
 
