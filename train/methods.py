@@ -35,7 +35,7 @@ class Delta(nn.Module):
 
     def forward(self, w0: Tensor) -> Tensor:
         change: Tensor = delta_kind(self.kind).delta(dict(self.tensors.items()), w0)
-        return w0 + self.scale * change
+        return torch.add(w0, change, alpha=self.scale)
 
 
 def _owner(module: nn.Module, parameter: str) -> tuple[nn.Module, str]:
@@ -70,7 +70,7 @@ def load(module: nn.Module, params: Mapping[str, ParamDelta]) -> None:
 
     Raises CheckpointError where these are deltas of other parameters, or one is of another kind, shape or rank.
     """
-    attached = dict(_attached(module))
+    attached = dict(attached_deltas(module))
     if odd := sorted(attached.keys() ^ params.keys()):
         raise CheckpointError(
             f"an adapter of {len(params)} parameters where {len(attached)} are attached; "
@@ -90,7 +90,7 @@ def load(module: nn.Module, params: Mapping[str, ParamDelta]) -> None:
 def collect(module: nn.Module) -> dict[str, ParamDelta]:
     """What the adapter attached to `module` stores, by source parameter, copied to float32 numpy."""
     collected = {}
-    for parameter, delta in _attached(module):
+    for parameter, delta in attached_deltas(module):
         tensors = {n: t.detach().float().cpu().numpy().copy() for n, t in delta.tensors.items()}
         collected[parameter] = ParamDelta(
             delta.kind, delta.shape, tensors, delta.scale, delta.rank, delta.contribution
@@ -98,7 +98,7 @@ def collect(module: nn.Module) -> dict[str, ParamDelta]:
     return collected
 
 
-def _attached(module: nn.Module) -> Iterator[tuple[str, Delta]]:
+def attached_deltas(module: nn.Module) -> Iterator[tuple[str, Delta]]:
     """(source parameter, its delta) of the adapter attached to `module`."""
     for path, owner in module.named_modules():
         if not parametrize.is_parametrized(owner) or isinstance(owner, Delta):
@@ -113,6 +113,7 @@ def merged(backbone: Checkpoint, params: Mapping[str, ParamDelta]) -> nn.Module:
     state = {name: tensor.clone() for name, tensor in backbone.module.state_dict().items()}
     for name, delta in params.items():
         tensors = {n: torch.from_numpy(t) for n, t in delta.tensors.items()}
-        state[name] = state[name] + delta.scale * delta_kind(delta.kind).delta(tensors, state[name])
+        change = delta_kind(delta.kind).delta(tensors, state[name])
+        state[name] = torch.add(state[name], change, alpha=delta.scale)
     module.load_state_dict(state, strict=True)
     return module.eval()
