@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from colora.devices.errors import CheckpointError
-from colora.runtime.adapter import Adapter, write_adapter
+from colora.runtime.adapter import Adapter, to_float16, write_adapter
 from colora.runtime.golden import golden_input
 from colora.runtime.image import write_image
 from colora.train.adapt_config import AdaptConfig, budget_numbers, check, stored_share
@@ -191,7 +191,7 @@ def adapt(
         _train(model, backbone, examples, config, config.fit, config.seed + 1, folder / f"fit-{key}", report)
     if not first:
         return Outcome({}, [])
-    params = collect(model)
+    params = to_float16(collect(model))
     adapted = merged(backbone, params)
     with torch.no_grad():
         golden = adapted(torch.from_numpy(golden_input())).numpy()
