@@ -28,10 +28,13 @@ from typing import Any
 import numpy as np
 from colora.devices.errors import BackendError, BackendFailed, BundleError, missing_extra
 from colora.runtime.backend import BackendFacts
+from colora.runtime.blocks import put
 from colora.runtime.golden import golden_input
 from colora.runtime.heap import share_heap
 from colora.runtime.manifest import ImageConvention
-from colora.runtime.ort_layout import find_layout
+from colora.runtime.onnx_file import read_onnx
+from colora.runtime.ort_kept import GRAPH, folder_of, keep, recall
+from colora.runtime.ort_layout import Place, find_layout
 from colora.runtime.weights import Array
 
 PROBED = 4
@@ -186,20 +189,37 @@ Opened = tuple[Any, dict[str, Array], Any]
 
 def _open_in_place(graph: Path, weights: Mapping[str, Array], threads: int) -> Opened:
     """A session that sees edits of its weights: fully optimised where their order is then known."""
+    ort = _onnxruntime()
     if all(tensor.dtype == np.float32 for tensor in weights.values()):
+        shapes = {name: tensor.shape for name, tensor in weights.items()}
         # a full disk, say, or an optimised graph that can't be read back: sizes in a file beside it are not
-        with suppress(BackendError, BundleError, OSError), TemporaryDirectory(prefix="colora-") as folder:
-            saved = Path(folder) / "optimised.onnx"
-            shapes = {name: tensor.shape for name, tensor in weights.items()}
-            places = find_layout(graph, shapes, partial(save_optimised, graph), saved)
-            if places.keys() == shapes.keys():
-                stored = {place.initializer: np.zeros(place.shape, np.float32) for place in places.values()}
-                buffers = {n: place.view(stored[place.initializer], shapes[n]) for n, place in places.items()}
-                for name, tensor in weights.items():
-                    buffers[name][...] = tensor.reshape(buffers[name].shape)
-                return _borrow(saved, stored, buffers, "ORT_DISABLE_ALL", threads)
+        with suppress(BackendError, BundleError, OSError):
+            read = read_onnx(graph)
+            folder = folder_of(graph, read, shapes, f"{ort.__version__} {ort.get_build_info()}")
+            with suppress(Exception):  # nothing kept, or damaged
+                return _open_optimised(*recall(folder), weights, threads)
+            with TemporaryDirectory(prefix="colora-") as temporary:
+                saved = Path(temporary) / GRAPH
+                places = find_layout(read, shapes, partial(save_optimised, graph), saved)
+                if places.keys() == shapes.keys():
+                    opened = _open_optimised(saved, places, weights, threads)
+                    keep(saved, places, folder)
+                    return opened
     buffers = {name: np.array(tensor, order="C") for name, tensor in weights.items()}
     return _borrow(graph, buffers, buffers, "ORT_ENABLE_EXTENDED", threads)
+
+
+def _open_optimised(
+    saved: Path, places: Mapping[str, Place], weights: Mapping[str, Array], threads: int
+) -> Opened:
+    """A session on an optimised graph as it is, over the weights in its order."""
+    stored = {place.initializer: np.zeros(place.shape, np.float32) for place in places.values()}
+    buffers = {
+        name: place.view(stored[place.initializer], weights[name].shape) for name, place in places.items()
+    }
+    for name, tensor in weights.items():
+        put(tensor, buffers[name])
+    return _borrow(saved, stored, buffers, "ORT_DISABLE_ALL", threads)
 
 
 def _borrow(
@@ -239,12 +259,17 @@ def save_optimised(graph: Path, weights: Mapping[str, Array], saved: Path) -> No
     _open(graph, options)
 
 
-def _options(threads: int) -> tuple[Any, Any]:
-    """The package and options for a session."""
+def _onnxruntime() -> Any:
     try:
         import onnxruntime as ort
     except ImportError as e:
         raise missing_extra("onnxruntime", "ort", "the ONNX Runtime backend") from e
+    return ort
+
+
+def _options(threads: int) -> tuple[Any, Any]:
+    """The package and options for a session."""
+    ort = _onnxruntime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = SILENT

@@ -10,7 +10,6 @@ import hashlib
 import json
 import logging
 import os
-import platform
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -25,6 +24,7 @@ from colora.runtime.atomic import write_text
 from colora.runtime.backend import BACKENDS, Backend, backend_class
 from colora.runtime.bundle import GRAPH, Bundle
 from colora.runtime.graphs import GraphMaker
+from colora.runtime.machine import cache_folder, cpu_facts
 
 AUTO = ("ort", "openvino")
 """Of fp32 alone: a lower precision is for the user to ask for."""
@@ -83,9 +83,8 @@ def fastest(
 
 
 def cache_file() -> Path:
-    """Where measurements are kept: `colora/backends.json` in $XDG_CACHE_HOME, else in `~/.cache`."""
-    root = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(root) if root else Path("~/.cache").expanduser()) / "colora" / "backends.json"
+    """Where measurements are kept: `backends.json` in `cache_folder`."""
+    return cache_folder() / "backends.json"
 
 
 def _best(times: dict[str, float], refused: dict[str, str], first: str) -> Fastest:
@@ -140,7 +139,7 @@ def _key(bundle: Bundle, policy: str, threads: int, names: list[str]) -> str:
         _in_place(bundle, policy),
         threads,
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        _cpu(),
+        cpu_facts(),
         [(package, _version(package)) for package in packages],
     )
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
@@ -153,19 +152,6 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:  # from a distribution of another name, as onnxruntime-gpu
         return str(find_spec(package))
-
-
-def _cpu() -> list[str]:
-    """Names and features of the processor's cores."""
-    told = ("model name", "flags", "CPU implementer", "CPU part", "Features")
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    return sorted({line for line in lines if line.startswith(told)}) or [
-        platform.processor(),
-        platform.machine(),
-    ]
 
 
 def _read(file: Path) -> dict[str, Fastest]:

@@ -12,7 +12,7 @@ from colora.devices.errors import BundleError
 
 MODEL_GRAPH = 7
 GRAPH_NODE, GRAPH_INITIALIZER = 1, 5
-NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OP, NODE_DOMAIN = 1, 2, 3, 4, 7
+NODE_TEXTS = NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OP, NODE_DOMAIN = 1, 2, 3, 4, 7
 TENSOR_DIMS, TENSOR_FLOATS, TENSOR_NAME, TENSOR_RAW, TENSOR_EXTERNAL = 1, 4, 8, 9, 13
 ENTRY_KEY, ENTRY_VALUE = 1, 2
 
@@ -39,6 +39,8 @@ class Initializer:
     """in bytes"""
     inside: bytes = b""
     """the numbers, where they are inside; little-endian"""
+    size_bytes: int = 0
+    """of those beside it, where that is said"""
 
 
 @dataclass(frozen=True)
@@ -65,13 +67,12 @@ def read_onnx(path: Path) -> OnnxFile:
 
 
 def _node(message: bytes) -> Node:
-    fields = list(_fields(message))
-
-    def texts(wanted: int) -> tuple[str, ...]:
-        return tuple(_message(value).decode() for number, value in fields if number == wanted)
-
-    name, op, domain = ("".join(texts(number)) for number in (NODE_NAME, NODE_OP, NODE_DOMAIN))
-    return Node(name, op, domain, texts(NODE_INPUT), texts(NODE_OUTPUT))
+    texts: dict[int, list[str]] = {number: [] for number in NODE_TEXTS}
+    for number, value in _fields(message):
+        if number in texts:
+            texts[number].append(_message(value).decode())
+    name, op, domain = ("".join(texts[number]) for number in (NODE_NAME, NODE_OP, NODE_DOMAIN))
+    return Node(name, op, domain, tuple(texts[NODE_INPUT]), tuple(texts[NODE_OUTPUT]))
 
 
 def _initializer(message: bytes) -> tuple[str, Initializer]:
@@ -86,34 +87,40 @@ def _initializer(message: bytes) -> tuple[str, Initializer]:
         elif number == TENSOR_EXTERNAL:
             entry = {n: _message(v).decode() for n, v in _fields(_message(value))}
             external[entry[ENTRY_KEY]] = entry.get(ENTRY_VALUE, "")
-    file, offset = external.get("location", ""), int(external.get("offset", "0"))
-    return name, Initializer(tuple(shape), file, offset, inside)
+    file, offset, size = (
+        external.get("location", ""),
+        external.get("offset", "0"),
+        external.get("length", "0"),
+    )
+    return name, Initializer(tuple(shape), file, int(offset), inside, int(size))
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
     """Number and value of each field. Raises: ValueError, IndexError where the bytes are no message."""
-    at = 0
-    while at < len(message):
+    at, end = 0, len(message)
+    while at < end:
         tag, at = _varint(message, at)
         kind = tag & 7
-        if kind == 0:
+        if kind == 2:
+            size, at = _varint(message, at)
+        elif kind == 0:
             value, at = _varint(message, at)
             yield tag >> 3, value
             continue
-        if kind == 2:
-            size, at = _varint(message, at)
         elif kind in (1, 5):
             size = 8 if kind == 1 else 4
         else:
             raise ValueError(f"a field of kind {kind} at byte {at}")
-        if at + size > len(message):
-            raise ValueError(f"a field of {size} bytes at byte {at} of {len(message)}")
+        if at + size > end:
+            raise ValueError(f"a field of {size} bytes at byte {at} of {end}")
         yield tag >> 3, message[at : at + size]
         at += size
 
 
 def _varint(message: bytes, at: int) -> tuple[int, int]:
     """A number of seven bits a byte, and where the next begins."""
+    if message[at] < 128:  # most
+        return message[at], at + 1
     value = shift = 0
     while True:
         byte = message[at]

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from colora.runtime.onnx_file import Initializer, Node, read_onnx
+from colora.runtime.onnx_file import Initializer, Node, OnnxFile, read_onnx
 from colora.runtime.weights import Array
 
 BLOCKS = (16, 8)
@@ -60,13 +60,14 @@ class Place:
 
 
 def find_layout(
-    graph: Path,
+    before: OnnxFile,
     shapes: Mapping[str, tuple[int, ...]],
     optimise: Callable[[Mapping[str, Array], Path], None],
     saved: Path,
 ) -> dict[str, Place]:
-    """Place of each float32 tensor of `graph` that is found again in the optimised graph; the others are missing.
+    """Place of each float32 tensor of a graph that is found again in the optimised graph; the others are missing.
 
+    before: what the graph's file holds.
     optimise: makes `saved`: the graph, fully optimised over the numbers given, which go into a file beside it.
     Raises: BundleError if a file can't be read; what `optimise` raises.
     """
@@ -75,7 +76,7 @@ def find_layout(
     numbers = np.arange(len(sizes) + max(sizes.values(), default=0), dtype=np.float32) + np.float32(1.5)
     weights = {n: numbers[i : i + size].reshape(shapes[n]) for i, (n, size) in enumerate(sizes.items())}
     optimise(weights, saved)
-    before, after = read_onnx(graph), read_onnx(saved)
+    after = read_onnx(saved)
     made_by = {output: node for node in before.nodes for output in node.outputs}
     convolutions: dict[str, Node] = {}
     for node in before.nodes:  # an activation behind a convolution becomes part of it, under its own name

@@ -37,6 +37,14 @@ def placeholder_torchvision() -> Iterator[None]:
             del sys.modules[name]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What tests find out about this machine is not for its user."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def spandrel_load() -> Callable[[nn.Module], Any]:
     """`spandrel_load(model)`: spandrel's descriptor of the architecture it finds in the model's state dict.

@@ -18,6 +18,11 @@ CLOSE = 1e-5
 """float32 sums of up to 27 products of order 1, against float64."""
 
 
+@pytest.fixture(autouse=True)
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 @pytest.fixture
 def pristine(ort_bundle: Path) -> Any:
     bundle = open_bundle(ort_bundle)
@@ -157,8 +162,11 @@ def test_a_missing_package_names_its_extra(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mini: Any
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
-    with pytest.raises(MissingExtra, match=r"needs the package 'onnxruntime'.*pip install 'colora\[ort\]'"):
-        OrtBackend.open(tmp_path / "graph.onnx", mini.manifest.image, {}, False, 0)
+    for refit in (False, True):
+        with pytest.raises(
+            MissingExtra, match=r"needs the package 'onnxruntime'.*pip install 'colora\[ort\]'"
+        ):
+            OrtBackend.open(tmp_path / "graph.onnx", mini.manifest.image, {}, refit, 0)
 
 
 def test_the_table_of_backends() -> None:

@@ -36,7 +36,11 @@ def test_it_is_what_onnx_reads(file: Path) -> None:
         place = {entry.key: entry.value for entry in tensor.external_data}
         inside = b"" if place else onnx.numpy_helper.to_array(tensor).tobytes()
         found = Initializer(
-            tuple(tensor.dims), place.get("location", ""), int(place.get("offset", 0)), inside
+            tuple(tensor.dims),
+            place.get("location", ""),
+            int(place.get("offset", 0)),
+            inside,
+            int(place.get("length", 0)),
         )
         assert read.initializers[tensor.name] == found
     assert read.initializers["bias"].offset > 0 and read.initializers["inside"].file == ""

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from colora.runtime.onnx_file import read_onnx
 from colora.runtime.ort_layout import Place, find_layout
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,7 +71,9 @@ def test_what_the_optimiser_folded_is_missing(graph: Path) -> None:
 
     shapes = {"w": (32, 3, 3, 3), "b": (32,), "v": (3, 32, 1, 1), "c": (3,), "lost": (1, 3, 1, 1)}
     saved = graph.with_name("saved.onnx")
-    places = find_layout(graph, shapes, lambda weights, path: save_optimised(graph, weights, path), saved)
+    places = find_layout(
+        read_onnx(graph), shapes, lambda weights, path: save_optimised(graph, weights, path), saved
+    )
     assert places.keys() == {"w", "b", "v", "c"}
     block = places["w"].block
     if block:  # this processor has blocks: 3 channels are padded to one of them
