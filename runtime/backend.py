@@ -93,6 +93,9 @@ BACKENDS = {
     "ort": BackendEntry("colora.runtime.backend_ort:OrtBackend", "onnxruntime"),
     "openvino": BackendEntry("colora.runtime.backend_openvino:OpenvinoBackend", "openvino"),
     "openvino-bf16": BackendEntry("colora.runtime.backend_openvino:OpenvinoBf16Backend", "openvino", "bf16"),
+    "tensorrt": BackendEntry("colora.runtime.backend_tensorrt:TensorrtBackend", "tensorrt"),
+    "ort-tensorrt": BackendEntry("colora.runtime.backend_ort_gpu:OrtTensorrtBackend", "onnxruntime"),
+    "ort-cuda": BackendEntry("colora.runtime.backend_ort_gpu:OrtCudaBackend", "onnxruntime"),
     "null": BackendEntry("colora.runtime.backend_null:NullBackend"),
 }
 """Name → what is known before it is imported. For `auto` see runtime/fastest.py."""

@@ -1,6 +1,8 @@
 """How far a build of TensorRT is: its nested phases as one share of the whole, and the way to stop it."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import Lock
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -89,3 +91,29 @@ def monitor(api: ModuleType, watch: Watch) -> "trt.IProgressMonitor":
             watch.phases.finish(phase_name)
 
     return Monitor()
+
+
+@contextmanager
+def build_bar(title: str, force: bool = False) -> Iterator[Progress | None]:
+    """A bar on stderr for a build, once it begins; None where nobody looks at stderr, or rich is not there.
+
+    force: also where stderr is no terminal, which then gets a line at the end.
+    """
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as Bar
+    except ImportError:
+        yield None
+        return
+    if not (force or sys.stderr.isatty()):
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Bar(*columns, console=Console(stderr=True)) as bar:
+        line = bar.add_task(title, total=1.0, visible=False)
+
+        def progress(phase: str, share: float) -> None:
+            bar.update(line, completed=share, description=f"{title}: {phase}", visible=True)
+
+        yield progress

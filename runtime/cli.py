@@ -12,6 +12,7 @@ COMMANDS = {
     "attribution": ("colora.train.attribution_plot:command", "Show what parts of a backbone a task uses."),
     "import": ("colora.train.import_checkpoint:command", "Take a published checkpoint as a backbone."),
     "export": ("colora.export.cli:command", "Compile a backbone and adapters into a bundle."),
+    "build": ("colora.runtime.cli_build:command", "Build a bundle's TensorRT engines on this device."),
     "restore": ("colora.runtime.cli_restore:command", "Restore pictures with a bundle."),
     "inspect": ("colora.runtime.cli_inspect:command", "Say what a bundle or an adapter is."),
     "sign": ("colora.runtime.cli_sign:command", "Sign a bundle or an adapter as its owner."),
