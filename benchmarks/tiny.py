@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from colora.train.backbones import Backbone
 
 
 @dataclass(frozen=True)
@@ -13,11 +17,13 @@ class Tiny:
     noise: Path
 
 
-def make_tiny(folder: Path, seed: int = 0, backbone: str = "nafnet-tiny", share: float | None = None) -> Tiny:
+def make_tiny(
+    folder: Path, seed: int = 0, backbone: "str | Backbone" = "nafnet-tiny", share: float | None = None
+) -> Tiny:
     """Writes the files to `folder`. Every parameter is random, those that start at 0 included.
 
-    backbone: name of a layout. share: numbers that an adapter stores, of those of the backbone, the same for each of
-    its kernels; None: rank 1.
+    backbone: a layout or its name. share: numbers that an adapter stores, of those of the backbone, the same for each
+    of its kernels; None: rank 1.
     """
     import torch
     from colora.runtime.adapter import Adapter, write_adapter
@@ -36,7 +42,7 @@ def make_tiny(folder: Path, seed: int = 0, backbone: str = "nafnet-tiny", share:
                     parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator))
 
     files = Tiny(*(folder / f"{name}.safetensors" for name in ("backbone", "rain", "noise")))
-    spec = find_backbone(backbone)
+    spec = find_backbone(backbone) if isinstance(backbone, str) else backbone
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = spec.build()

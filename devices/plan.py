@@ -1,19 +1,22 @@
 """What a bundle will take and how long it will run on a device, before anything is built there.
 
 Memory: weights + activations + what the runtime itself takes, against what the device has left for one process.
-Time: a roofline (Williams, Waterman, Patterson, "Roofline", CACM 2009): the longer of bytes over bandwidth and
+Time on a GPU: a roofline (Williams, Waterman, Patterson, "Roofline", CACM 2009): the longer of bytes over bandwidth and
 operations over rate. It is a bound, so a range is given: the fast end moves each tensor once between the
 heavy layers only (all else fused) at `Band.high` of the bound, the slow end moves every tensor of the graph at
-`Band.low` of it.
+`Band.low` of it. On a CPU: rates measured there (devices/cpu.py), and the error that they are allowed either way.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from colora.devices.catalogue import DEVICES
+from colora.devices.cpu import FOOTPRINTS, WITHIN, CpuRates, Footprint
 from colora.devices.device import Device
-from colora.devices.errors import PlanError
+from colora.devices.errors import PlanError, unknown
 from colora.devices.jetpack import numbers
+from colora.devices.workload import Workload
 
 MIB = 2**20
 VISIBLE = 0.93
@@ -22,38 +25,7 @@ SYSTEM_BYTES = 2147 * MIB
 """What the system uses: the larger of two published idle lines of tegrastats with L4T R36.4.3 (Orin Nano, Orin NX)."""
 GPU_RUNTIME_BYTES = 653 * MIB
 """A process with CUDA, cuBLAS, cuDNN and TensorRT started, engine not counted: log in NVIDIA/TensorRT issue 2217."""
-CPU_RUNTIME_BYTES = 59 * MIB
-"""A process with numpy and ONNX Runtime 1.31.1: `empty_process` of benchmarks/results, 59,330,560 bytes, rounded up."""
-
-
-@dataclass(frozen=True)
-class Workload:
-    """What a network does for each pixel of its input; runtime/workload.py reads it from a bundle."""
-
-    operations_per_pixel: float
-    """A multiply-add counted as two."""
-    weight_bytes: int
-    """As stored in the graph."""
-    activation_bytes_per_pixel: float
-    """Largest sum of the tensors alive at one time."""
-    fused_bytes_per_pixel: float
-    """Read and written by convolutions and matrix products alone."""
-    moved_bytes_per_pixel: float
-    """Read and written by every node."""
-    precision: str = "fp32"
-    factor_bytes: int = 0
-    """Adapters of all tasks together, which stay resident beside shared weights."""
-
-    def __post_init__(self) -> None:
-        if self.precision not in ("fp32", "fp16", "int8"):
-            raise ValueError(f"precision {self.precision!r}; expected fp32, fp16 or int8")
-        if not 0 < self.fused_bytes_per_pixel <= self.moved_bytes_per_pixel:
-            raise ValueError(
-                f"fused {self.fused_bytes_per_pixel} and moved {self.moved_bytes_per_pixel} bytes a pixel; "
-                "expected 0 < fused <= moved"
-            )
-        if min(self.operations_per_pixel, self.weight_bytes, self.activation_bytes_per_pixel) <= 0:
-            raise ValueError("a workload has operations, weights and activations: all more than 0")
+GPU = Footprint(GPU_RUNTIME_BYTES)
 
 
 @dataclass(frozen=True)
@@ -102,7 +74,7 @@ class Plan:
     seconds: tuple[float, float] | None
     """For one image; None where no rate is known."""
     bound: str
-    """`memory` or `arithmetic`: what the fast end waits for; empty without rates."""
+    """`memory`, `arithmetic` or, on a CPU, `functions`: what takes longest; empty without rates."""
     notes: tuple[str, ...] = ()
     """What was assumed or left open."""
 
@@ -125,15 +97,17 @@ def make_plan(
     policy: str = "auto",
     mode: str | None = None,
     memory_bytes: int | None = None,
-    rates: Rates | None = None,
+    rates: Rates | Mapping[str, CpuRates] | None = None,
     band: Band | None = None,
+    backend: str = "ort",
 ) -> Plan:
     """Predict memory and time of one image on a device, and choose tile and policy. Computes; touches nothing.
 
     image: height, width in pixels. tile, overlap, when_above, multiple_of: the bundle's, in pixels; larger
     images are cut. policy: `auto` takes merged models if all fit, else refit. mode: power mode; the fastest
     by default. memory_bytes: what the machine has, where it is known better than by the product's name.
-    rates: measured ones, instead of the table's.
+    rates: measured ones, instead of the table's; of a CPU: policy → those of the backend.
+    backend: of a CPU, a key of FOOTPRINTS.
     Raises: PlanError with what would fit; UnknownName for the mode.
     """
     if (
@@ -149,20 +123,20 @@ def make_plan(
     whole = max(image) <= when_above
     piece = image if whole else (min(tile, image[0]), min(tile, image[1]))
     tiles = 1 if whole else _steps(image[0], tile, overlap) * _steps(image[1], tile, overlap)
-    notes = []
-    if rates is None:
-        rates = _rates(workload, device, mode)
-    if rates is None:
-        notes.append(f"no {workload.precision} rate of {device.title} is known: time not predicted")
     available = available_bytes(device, memory_bytes)
-    if available is None:
-        notes.append(f"memory of {device.title} is not known: nothing was held against it")
     pixels = _up(piece[0], multiple_of) * _up(piece[1], multiple_of)
-    weights = {
-        "merged": workload.weight_bytes * tasks,
-        "refit": workload.weight_bytes + workload.factor_bytes,
-    }
-    for name in ("merged", "refit") if policy == "auto" else (policy,):
+    models = {"merged": tasks, "refit": 1}
+    footprints = {"merged": GPU, "refit": GPU} if device.compute_capability else _of_cpu(backend)
+    ways = [p for p in ("merged", "refit") if policy in ("auto", p) and p in footprints]
+    if not ways:
+        raise PlanError(f"policy {policy!r} of {backend} is not planned; expected {' or '.join(footprints)}")
+    for name in ways:
+        rate = _rates(workload, device, mode) if rates is None else rates
+        rate = rate.get(name) if isinstance(rate, Mapping) else rate
+        notes = [] if rate else [_unknown_rate(workload, device)]
+        if available is None:
+            notes.append(f"memory of {device.title} is not known: nothing was held against it")
+        footprint = footprints[name]
         plan = Plan(
             device=device,
             mode=device.mode(mode).name,
@@ -170,17 +144,17 @@ def make_plan(
             tasks=tasks,
             tile=piece,
             tiles=tiles,
-            weight_bytes=weights[name],
-            activation_bytes=round(workload.activation_bytes_per_pixel * pixels),
-            runtime_bytes=GPU_RUNTIME_BYTES if device.compute_capability else CPU_RUNTIME_BYTES,
+            weight_bytes=footprint.weights(workload, models[name], name == "refit"),
+            activation_bytes=footprint.activations(workload, pixels),
+            runtime_bytes=footprint.runtime_bytes,
             available_bytes=available,
-            seconds=None if rates is None else _seconds(workload, rates, band or Band(), pixels, tiles),
-            bound="" if rates is None else _bound(workload, rates, pixels),
+            seconds=None if rate is None else _seconds(workload, rate, band or Band(), pixels, tiles),
+            bound="" if rate is None else _bound(workload, rate, pixels),
             notes=tuple(notes),
         )
         if available is None or plan.total_bytes <= available:
             return plan
-    raise PlanError(_refusal(plan, workload, available or 0))
+    raise PlanError(_refusal(plan, workload, available or 0, footprints))
 
 
 def available_bytes(device: Device, memory_bytes: int | None = None) -> int | None:
@@ -205,12 +179,20 @@ def _times(workload: Workload, rates: Rates, pixels: int) -> tuple[float, float,
     )
 
 
-def _seconds(workload: Workload, rates: Rates, band: Band, pixels: int, runs: int) -> tuple[float, float]:
+def _seconds(
+    workload: Workload, rates: Rates | CpuRates, band: Band, pixels: int, runs: int
+) -> tuple[float, float]:
+    if isinstance(rates, CpuRates):
+        predicted = runs * rates.seconds(workload, pixels)
+        return predicted * (1 - WITHIN), predicted * (1 + WITHIN)
     arithmetic, least, most = _times(workload, rates, pixels)
     return runs * max(arithmetic, least) / band.high, runs * max(arithmetic, most) / band.low
 
 
-def _bound(workload: Workload, rates: Rates, pixels: int) -> str:
+def _bound(workload: Workload, rates: Rates | CpuRates, pixels: int) -> str:
+    if isinstance(rates, CpuRates):
+        shares = rates.shares(workload, pixels)
+        return max(shares, key=lambda name: shares[name])
     arithmetic, least, _ = _times(workload, rates, pixels)
     return "arithmetic" if arithmetic > least else "memory"
 
@@ -220,15 +202,27 @@ def _rates(workload: Workload, device: Device, mode: str | None) -> Rates | None
     return None if operations is None or bandwidth is None else Rates(operations, bandwidth * 1e9)
 
 
-def _refusal(plan: Plan, workload: Workload, available: int) -> str:
+def _of_cpu(backend: str) -> Mapping[str, Footprint]:
+    if backend not in FOOTPRINTS:
+        raise unknown("backend of a CPU plan", backend, FOOTPRINTS)
+    return FOOTPRINTS[backend]
+
+
+def _unknown_rate(workload: Workload, device: Device) -> str:
+    measure = "" if device.compute_capability else ": measure one with colora.benchmarks.predictions"
+    return f"no {workload.precision} rate of {device.title} is known: time not predicted{measure}"
+
+
+def _refusal(plan: Plan, workload: Workload, available: int, footprints: Mapping[str, Footprint]) -> str:
     """Got, needed, and what would fit: a smaller tile, sharing the weights, the next larger board."""
     would = []
     left = available - plan.weight_bytes - plan.runtime_bytes
-    side = int(math.sqrt(max(left, 0) / workload.activation_bytes_per_pixel)) // 16 * 16
+    side = math.isqrt(footprints[plan.policy].pixels(workload, left)) // 16 * 16
     if side:
         would.append(f"tiles of at most {side} px")
     if plan.policy == "merged":
-        refit = plan.total_bytes - plan.weight_bytes + workload.weight_bytes + workload.factor_bytes
+        shared = footprints["refit"]
+        refit = plan.activation_bytes + shared.weights(workload, 1, True) + shared.runtime_bytes
         would += ["policy refit"] if refit <= available else []
     newer = [
         d

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 from colora.devices.catalogue import ALIASES, DEVICES, find_device
+from colora.devices.cpu import WITHIN
 from colora.devices.device import Device
+from colora.devices.errors import PlanError
 from colora.devices.fit import find_fitting, find_missing
 from colora.devices.jetpack import JETPACKS, find_jetpack
 from colora.devices.plan import MIB, Band, Plan, make_plan
@@ -27,13 +29,33 @@ JETPACK_HEADER = ("JetPack", "L4T", "CUDA", "TensorRT", "Python")
 @click.option("--target", help="With --plan: the device; the bundle's own by default.")
 @click.option("--image", default="1280x720", show_default=True, help="With --plan: width x height in pixels.")
 @click.option("--mode", help="With --plan: power mode of the board; the fastest by default.")
-def command(here: bool, bundle: Path | None, target: str | None, image: str, mode: str | None) -> None:
+@click.option("--policy", default="auto", show_default=True, help="With --plan: merged or refit.")
+@click.option("--backend", default="ort", show_default=True, help="With --plan for a CPU: ort or openvino.")
+@click.option(
+    "--rates",
+    type=click.Path(path_type=Path),
+    help="With --plan for a CPU: record of python -m colora.benchmarks.predictions on it.",
+)
+def command(
+    here: bool,
+    bundle: Path | None,
+    target: str | None,
+    image: str,
+    mode: str | None,
+    policy: str,
+    backend: str,
+    rates: Path | None,
+) -> None:
     """List the devices that bundles can be exported for.
 
-    Rates are dense, at best, in the power mode listed first; sources are in devices/catalogue.py.
+    Rates are dense, at best, in the power mode listed first; sources are in devices/catalogue.py. --plan with --here
+    plans for this machine, with the memory and the power mode that it has.
     """
     if bundle is not None:
-        lines = plan_lines(bundle_plan(bundle, parse_size(image), target, mode))
+        size = parse_size(image)
+        lines = plan_lines(
+            bundle_plan(bundle, size, target, mode, policy, backend, rates, probe() if here else None)
+        )
     else:
         lines = here_lines(probe()) if here else list_lines()
     for line in lines:
@@ -41,20 +63,32 @@ def command(here: bool, bundle: Path | None, target: str | None, image: str, mod
 
 
 def bundle_plan(
-    path: Path, image: tuple[int, int], target: str | None = None, mode: str | None = None
+    path: Path,
+    image: tuple[int, int],
+    target: str | None = None,
+    mode: str | None = None,
+    policy: str = "auto",
+    backend: str = "ort",
+    rates: Path | None = None,
+    here: Machine | None = None,
 ) -> Plan:
     """Plan of a bundle on a device, the bundle's own by default. image: height, width in pixels.
 
+    rates: record with those of a CPU (runtime/cpu_rates.py). here: a machine to plan for as it is, not a target.
     Raises: BundleError, UnknownName, MissingExtra; PlanError with what would fit.
     """
     from colora.runtime.bundle import open_bundle
+    from colora.runtime.cpu_rates import read_rates
     from colora.runtime.workload import bundle_workload
 
     bundle = open_bundle(path)
     m = bundle.manifest
+    device = find_device(target or m.target)
+    if here is not None:
+        device, mode = _machine_device(here), mode or here.power_mode or None
     return make_plan(
         bundle_workload(bundle),
-        find_device(target or m.target),
+        device,
         image,
         tile=m.tile.size,
         overlap=m.tile.overlap,
@@ -62,7 +96,25 @@ def bundle_plan(
         multiple_of=m.pad.multiple_of,
         tasks=max(len(bundle.tasks), 1),
         mode=mode,
+        policy=policy,
+        backend=backend,
+        rates=read_rates(rates, backend) if rates else None,
+        memory_bytes=_machine_memory(here, device) if here else None,
     )
+
+
+def _machine_device(machine: Machine) -> Device:
+    device = find_fitting(machine)
+    if device is None:
+        raise PlanError(f"{find_missing(machine, None)[0]}; name the device that is nearest with --target")
+    return device
+
+
+def _machine_memory(machine: Machine, device: Device) -> int | None:
+    """Of the GPU where it has its own, else what Linux has."""
+    if device.compute_capability and not device.jetpacks:
+        return next((gpu.memory_bytes for gpu in machine.gpus), None)
+    return machine.memory_bytes
 
 
 def plan_lines(plan: Plan, band: Band | None = None) -> list[str]:
@@ -82,10 +134,14 @@ def plan_lines(plan: Plan, band: Band | None = None) -> list[str]:
     if plan.seconds is not None:
         low, high = (1000 * s for s in plan.seconds)
         b = band or Band()
+        if plan.device.compute_capability:
+            why = f"between {b.high:.0%} and {b.low:.0%} of the roofline"
+        else:
+            why = f"{(low + high) / 2:.3g} ms by the rates measured there, ±{WITHIN:.0%}"
         rows.append(
             ("time", f"{low:.3g} to {high:.3g} ms, predicted: nobody measured it; {plan.bound}-bound")
         )
-        rows.append(("", f"between {b.high:.0%} and {b.low:.0%} of the roofline"))
+        rows.append(("", why))
     return table([*rows, *(("note", note) for note in plan.notes)])
 
 

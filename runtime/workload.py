@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from colora.devices.errors import BundleError, missing_extra
-from colora.devices.plan import Workload
+from colora.devices.workload import Workload
 from colora.runtime.bundle import GRAPH, Bundle
 
 HEAVY = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm"})
@@ -19,6 +19,10 @@ MOVES = frozenset(
     {"Transpose", "Slice", "Split", "Concat", "Pad", "DepthToSpace", "SpaceToDepth", "Gather", "Cast"}
 )
 """Move, but compute nothing."""
+
+
+FUNCTIONS = frozenset({"Erf", "Div", "Softmax", "Exp", "Tanh", "Sigmoid", "Gelu"})
+"""Dear to a CPU for each number."""
 
 
 def bundle_workload(bundle: Bundle) -> Workload:
@@ -87,6 +91,9 @@ def graph_workload(path: Path, input_name: str, size: int, precision: str = "fp3
         )
         / pixels,
         precision=precision,
+        products_per_pixel=sum(_products(node, shapes, weights) for node in nodes) / pixels,
+        functions_per_pixel=sum(math.prod(shapes[n.output[0]]) for n in nodes if n.op_type in FUNCTIONS)
+        / pixels,
     )
 
 
@@ -146,6 +153,12 @@ def _operations(node: Any, shapes: dict[str, tuple[int, ...]], weights: dict[str
         return 2 * written * math.prod(second[1:])
     transposed = any(a.name == "transB" and a.i for a in node.attribute)
     return 2 * written * (second[-1] if transposed or len(second) == 1 else second[-2])
+
+
+def _products(node: Any, shapes: dict[str, tuple[int, ...]], weights: dict[str, tuple[int, ...]]) -> int:
+    """Operations of a node that multiplies matrices: a convolution of one channel at a time does not."""
+    groups = next((a.i for a in node.attribute if a.name == "group"), 1)
+    return _operations(node, shapes, weights) if node.op_type in HEAVY and groups == 1 else 0
 
 
 def _peak(nodes: list[Any], sizes: dict[str, int], outputs: Iterable[str]) -> int:

@@ -12,10 +12,10 @@ from colora.devices.plan import (
     MIB,
     Band,
     Rates,
-    Workload,
     available_bytes,
     make_plan,
 )
+from colora.devices.workload import Workload
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -108,7 +108,8 @@ def test_what_is_not_known_is_said_not_guessed() -> None:
     cpu = make_plan(SMALL, find_device("cpu"), (256, 256))
     assert (cpu.seconds, cpu.available_bytes) == (None, None)
     assert cpu.notes == (
-        "no fp16 rate of any CPU that ONNX Runtime runs on is known: time not predicted",
+        "no fp16 rate of any CPU that ONNX Runtime runs on is known: time not predicted: "
+        "measure one with colora.benchmarks.predictions",
         "memory of any CPU that ONNX Runtime runs on is not known: nothing was held against it",
     )
     measured = make_plan(SMALL, find_device("cpu"), (256, 256), rates=Rates(1e11, 1e10), memory_bytes=2**34)

@@ -4,8 +4,9 @@ import platform
 
 from click.testing import CliRunner
 from colora.devices.catalogue import DEVICES
-from colora.devices.plan import MIB, Rates, Workload, make_plan
+from colora.devices.plan import MIB, Rates, make_plan
 from colora.devices.probe import Gpu, Machine
+from colora.devices.workload import Workload
 from colora.runtime.cli_devices import command, here_lines, parse_size, plan_lines, table
 
 
@@ -84,7 +85,10 @@ def test_a_plan_in_words() -> None:
 def test_a_plan_without_rates_says_so() -> None:
     workload = Workload(1000, 20 * MIB, 100, 1000, 2000)
     lines = plan_lines(make_plan(workload, DEVICES["cpu-x86-64"], (256, 256)))
-    assert lines[-2] == "note         no fp32 rate of CPU, x86-64 is known: time not predicted"
+    assert (
+        lines[-2] == "note         no fp32 rate of CPU, x86-64 is known: time not predicted: "
+        "measure one with colora.benchmarks.predictions"
+    )
     assert not any(line.startswith("time") for line in lines)
 
 

@@ -1,0 +1,81 @@
+"""What a bundle takes on a CPU: memory by what its backend holds, time by rates measured on that very CPU.
+
+Time: a roofline without overlap (Williams, Waterman, Patterson, "Roofline", CACM 2009, takes the longer of arithmetic
+and memory; on a core of a CPU neither hides the other): products / rate + bytes / bandwidth + functions / rate. The
+rates are those of one backend with so many threads, not of the processor alone: what it fuses or reorders is in them.
+No table has them: `python -m colora.benchmarks.predictions` finds them by running other networks.
+"""
+
+from dataclasses import dataclass
+
+from colora.devices.workload import Workload
+
+WITHIN = 0.25
+"""Relative error that a prediction is allowed, either way."""
+MB = 10**6
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a process holds beside the caller's pictures, for one backend and one way of changing weights."""
+
+    runtime_bytes: int
+    """Python, the packages, and what they take whatever the graph."""
+    weight_copies: float = 1.0
+    """Of the graph's weights, for each model that is open."""
+    arena_bytes: int = 0
+    """With activations, whatever their size."""
+    activation_share: float = 1.0
+    """Taken for each byte that is alive by the graph's shapes."""
+
+    def weights(self, workload: Workload, models: int, factors: bool) -> int:
+        """Bytes of so many open models, with or without the adapters beside them."""
+        return round(self.weight_copies * workload.weight_bytes * models) + workload.factor_bytes * factors
+
+    def activations(self, workload: Workload, pixels: int) -> int:
+        """Bytes while an image of so many pixels runs."""
+        return self.arena_bytes + round(self.activation_share * workload.activation_bytes_per_pixel * pixels)
+
+    def pixels(self, workload: Workload, free_bytes: int) -> int:
+        """The most that so much memory is enough for."""
+        left = max(free_bytes - self.arena_bytes, 0)
+        return int(left / (self.activation_share * workload.activation_bytes_per_pixel))
+
+
+# ONNX Runtime 1.31.1, OpenVINO 2026.2, Python 3.11, one thread, x86-64: resident memory at rest and at the peak of runs
+# of other networks than those that benchmarks/predictions.py judges (its FITTED), in decimal megabytes. The arena of
+# ONNX Runtime keeps an index of 1/32 of its first block of 192 MiB.
+FOOTPRINTS = {
+    "ort": {
+        "refit": Footprint(76 * MB, 1.12, 6 * MB, 1.04),
+        "merged": Footprint(82 * MB, 3.2, 6 * MB, 1.04),
+    },
+    "openvino": {"merged": Footprint(145 * MB, 5.0, 20 * MB, 1.45)},
+}
+"""Backend → way → what it takes."""
+
+
+@dataclass(frozen=True)
+class CpuRates:
+    """Of a machine with one backend. inf: what takes no time of its own."""
+
+    products_per_s: float
+    bytes_per_s: float
+    functions_per_s: float
+
+    def __post_init__(self) -> None:
+        if not min(self.products_per_s, self.bytes_per_s, self.functions_per_s) > 0:
+            raise ValueError(f"{self}; expected rates above 0")
+
+    def shares(self, workload: Workload, pixels: int) -> dict[str, float]:
+        """Seconds of one run that products, memory and functions take."""
+        moved = workload.moved_bytes_per_pixel * pixels + workload.weight_bytes
+        return {
+            "arithmetic": workload.products_per_pixel * pixels / self.products_per_s,
+            "memory": moved / self.bytes_per_s,
+            "functions": workload.functions_per_pixel * pixels / self.functions_per_s,
+        }
+
+    def seconds(self, workload: Workload, pixels: int) -> float:
+        """Predicted time of one run."""
+        return sum(self.shares(workload, pixels).values())
