@@ -23,7 +23,7 @@ from colora.runtime.atomic import write_text
 from colora.runtime.weights import Array
 
 if TYPE_CHECKING:
-    from colora.export.pipeline import Compiled
+    from colora.export.compile import Compiled
     from colora.export.precision import Loss
     from colora.train.photos import Pair
     from torch import nn
@@ -202,7 +202,7 @@ def _bytes(folder: Path) -> int:
 def command(backbone: str, tasks: tuple[str, ...], pairs: dict[str, str], count: int, output: Path) -> None:
     """Bytes and PSNR of each shipped task in each precision; written to the folder OUTPUT."""
     from colora.export.calibration import task_pictures
-    from colora.export.pipeline import compile_graph
+    from colora.export.compile import compile_graph
     from colora.export.plan import make_plan
     from colora.export.tensors import MergedWeights
     from colora.runtime.adapter import read_adapter

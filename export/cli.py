@@ -15,7 +15,8 @@ from colora.devices.errors import ColoraError, missing_extra
 from colora.runtime.manifest import PRECISIONS
 
 if TYPE_CHECKING:
-    from colora.export.pipeline import Compiled, Report
+    from colora.export.compile import Compiled
+    from colora.export.pipeline import Report
     from colora.export.plan import Plan
     from colora.export.target_rtx import EngineSet
     from rich.console import Console
@@ -109,7 +110,8 @@ def command(
         raise click.UsageError(f"--capability is for --target rtx; got --target {target}")
     try:
         from colora.export import target_rtx, target_triton
-        from colora.export.pipeline import compile_graph, run_plan
+        from colora.export.compile import compile_graph
+        from colora.export.pipeline import run_plan
         from colora.export.plan import make_plan
         from colora.train.backbones import DEFAULT_BACKBONE
         from rich.console import Console
@@ -185,8 +187,8 @@ def _names(passes: str | None) -> list[str] | None:
 
 
 def _explain(console: Console, compiled: Compiled) -> None:
+    from colora.export.compile import EXPLAINED
     from colora.export.explain import explain
-    from colora.export.pipeline import EXPLAINED
 
     explain(console, compiled.outcomes, compiled.before, compiled.after, EXPLAINED)
 

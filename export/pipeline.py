@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,25 +15,20 @@ from colora.export import parity as compare
 from colora.export import precision as lower
 from colora.export import probe as prove
 from colora.export.calibration import pictures_of
-from colora.export.cost import Cost, cost
-from colora.export.draft import Draft, Outcome
-from colora.export.graph import DATA, bare, close, reopen, trace
-from colora.export.graph import Shapes as TensorShapes
+from colora.export.compile import Compiled, compile_graph
+from colora.export.describe import describe
+from colora.export.graph import DATA, close, reopen
 from colora.export.locate import Stage, first_difference
 from colora.export.memory import give_back
-from colora.export.opset import check_target
-from colora.export.passes import find_passes, run_passes
 from colora.export.plan import OUTPUT, Plan, PlannedTask, make_plan
 from colora.export.precision_fp16 import type_float16
 from colora.export.precision_int8 import quantise
 from colora.export.tensors import GraphTensors, MergedWeights
-from colora.export.twin import make_twin
 from colora.runtime.atomic import write_text
 from colora.runtime.backend_ort import OrtBackend
 from colora.runtime.bundle import GOLDEN, GRAPH, TASKS, WEIGHTS, Bundle, add_task, write_bundle, write_golden
 from colora.runtime.golden import golden_input
-from colora.runtime.manifest import ImageConvention, Manifest, Shapes, Tile
-from colora.runtime.program import Program
+from colora.runtime.manifest import ImageConvention, Manifest
 from colora.runtime.session import GOLDEN_TOLERANCE
 from colora.runtime.weights import Array, write_tensors
 from colora.runtime.workload import graph_workload
@@ -43,29 +37,9 @@ from colora.train.photos import Pair
 from torch import nn
 
 if TYPE_CHECKING:
-    import onnx
+    pass
 
 PARITY = "parity.json"
-EXPLAINED = (256, 256)
-"""height and width of the image on which costs are counted; a multiple of what every network takes"""
-PACKAGES = ("colora", "torch", "onnx", "onnxscript", "onnxsim", "onnxruntime", "numpy")
-
-
-@dataclass(frozen=True)
-class Compiled:
-    """The graph of a bundle, still open, and how it came about."""
-
-    graph: onnx.ModelProto
-    program: Program
-    shapes: TensorShapes
-    """graph tensor → shape, in the order of the program"""
-    outcomes: Mapping[str, Outcome]
-    """pass → what it did, in the order in which they ran"""
-    before: Cost
-    """of the exporter's graph, on an image of EXPLAINED"""
-    after: Cost
-    stages: tuple[Stage, ...]
-    """the exporter's graph, and that after each pass"""
 
 
 @dataclass(frozen=True)
@@ -204,26 +178,6 @@ def run_plan(
     )
 
 
-def compile_graph(plan: Plan) -> Compiled:
-    """Trace the plan's backbone and run its passes. Writes nothing.
-
-    Raises: GraphError naming pass and node, also for what the target's TensorRT can't read.
-    """
-    twin = make_twin(plan.checkpoint.module)
-    traced = trace(twin, plan.checkpoint.backbone.pad.multiple_of)
-    draft = Draft(traced, twin.program)
-    stages = [Stage("torch.onnx", traced, twin.program)]
-    outcomes = run_passes(
-        draft,
-        find_passes(plan.passes),
-        lambda name: stages.append(Stage(name, bare(draft.proto()), {**draft.program})),
-    )
-    graph = stages[-1].model
-    check_target(graph, plan.device)
-    before, after = cost(traced, *EXPLAINED), cost(graph, *EXPLAINED)
-    return Compiled(graph, draft.program, draft.shapes, outcomes, before, after, tuple(stages))
-
-
 def _extend(
     plan: Plan,
     bundle: Bundle,
@@ -244,28 +198,6 @@ def _extend(
     progress("files")
     written = [add_task(bundle.path, task.file) for task in plan.tasks]
     return Report(plan.output, _sizes(plan.output, written), parity, 0, 0, None, tuple(losses))
-
-
-def describe(plan: Plan, program: Program) -> Manifest:
-    """The manifest of a new bundle, but for its files."""
-    backbone = plan.checkpoint.backbone
-    adapter = plan.tasks[0].adapter
-    shapes, tile = _sizes_of(plan)
-    return Manifest(
-        kind="merged" if plan.merged else "shared",
-        backbone=backbone.name,
-        backbone_sha256=plan.checkpoint.sha256,
-        target=plan.device.name,
-        precision=plan.precision,
-        image=ImageConvention(),
-        shapes=shapes,
-        pad=backbone.pad,
-        tile=tile,
-        program={} if plan.merged else program,
-        task=adapter.task if plan.merged else "",
-        adapter_sha256=adapter.content_sha256 if plan.merged else "",
-        versions={package: version(package) for package in PACKAGES},
-    )
 
 
 def check_golden(task: PlannedTask, module: nn.Module, weights: Mapping[str, Array]) -> None:
@@ -330,23 +262,6 @@ def _parity(
         )
         raise ParityError(f"{error}. {found}" if found else str(error)) from error
     return parity
-
-
-def _sizes_of(plan: Plan) -> tuple[Shapes, Tile]:
-    """What reaches the graph, and how larger pictures are cut: as the backbone was trained, or all at one size."""
-    multiple, tile = plan.checkpoint.backbone.pad.multiple_of, plan.checkpoint.backbone.tile
-    if plan.size is None:
-        largest = _square(tile.when_above, multiple)
-        return Shapes((multiple, multiple), _square(tile.size, multiple), largest, multiple), tile
-    side = min(plan.size)
-    cut = Tile(side, min(tile.overlap, (side - 1) // 2), side)
-    return Shapes(plan.size, plan.size, plan.size, multiple), cut
-
-
-def _square(side: int, multiple: int) -> tuple[int, int]:
-    """The smallest square of whole multiples that holds `side` pixels."""
-    length = -(-side // multiple) * multiple
-    return (length, length)
 
 
 def _sizes(root: Path, files: Iterable[Path]) -> dict[str, int]:

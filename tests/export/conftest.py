@@ -90,7 +90,7 @@ def random_network(backbone: Backbone, seed: int) -> nn.Module:
 
 @pytest.fixture(scope="session")
 def one_trace_per_layout() -> Iterator[None]:
-    from colora.export import pipeline
+    from colora.export import compile as compiler
     from colora.export.graph import shapes_of, trace
 
     graphs: dict[str, onnx.ModelProto] = {}
@@ -102,7 +102,7 @@ def one_trace_per_layout() -> Iterator[None]:
         return graphs[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "trace", traced)
+        patch.setattr(compiler, "trace", traced)
         yield
 
 

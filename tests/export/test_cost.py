@@ -38,7 +38,7 @@ def test_depthwise_reduction_views_and_what_is_not_known(draft_of: Any) -> None:
 def test_every_operator_of_both_backbones_is_counted(bundle: Any, tiny: Any) -> None:
     """PyTorch's own counter knows convolutions and matrix products alone; what is more is element by element."""
     import torch
-    from colora.export.pipeline import EXPLAINED
+    from colora.export.compile import EXPLAINED
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter, torch.no_grad():

@@ -13,8 +13,9 @@ import pytest
 from colora.benchmarks.amplified import amplified
 from colora.devices.errors import BundleError, ImageError, ParityError, UnknownName
 from colora.export import precision
+from colora.export.compile import compile_graph
 from colora.export.parity import graph_tensors
-from colora.export.pipeline import Report, compile_graph, export
+from colora.export.pipeline import Report, export
 from colora.export.plan import make_plan
 from colora.export.precision_fp16 import type_float16
 from colora.export.rounding import RoundingEvaluator

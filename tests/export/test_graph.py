@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from colora.devices.errors import GraphError
-from colora.export import pipeline
+from colora.export import compile as compiler
 from colora.export.graph import ALIGNMENT, DATA, check_map, close, shapes_of, simplify, trace
 from colora.export.pipeline import Report
 from colora.export.twin import Twin, make_twin
@@ -38,7 +38,7 @@ def test_initializers_are_the_program_s_tensors_one_for_one_with_their_values(
 def test_equal_tensors_stay_apart(nafnet: Any, tmp_path: Path) -> None:
     """A network of ones throughout: exporters merge such tensors."""
     twin = make_twin(nafnet.module)
-    graph, why = simplify(pipeline.trace(twin, 4), shapes_of(twin))
+    graph, why = simplify(compiler.trace(twin, 4), shapes_of(twin))
     close(graph, shapes_of(twin), lambda name: np.ones(shapes_of(twin)[name], np.float32), tmp_path)
     names = [tensor.name for tensor in onnx.load(tmp_path / GRAPH).graph.initializer]
     assert set(twin.program) <= set(names) and len(names) == len(set(names))

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from colora.devices.errors import GraphError, ParityError
-from colora.export import passes, pipeline
+from colora.export import compile as compiler
+from colora.export import passes
 from colora.export.draft import Draft, Outcome
 from colora.export.passes import Pass
 from colora.export.pipeline import export
@@ -46,14 +47,14 @@ def test_a_twin_that_computes_something_else(
     nafnet: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kernel of the last convolution, as the twin's program makes it, has lost its mean."""
-    real = pipeline.make_twin
+    real = compiler.make_twin
 
     def wrong(module: Any) -> Any:
         twin = real(module)
         twin.program["ups.1.0.weight"] = (Step("param", ("ups.1.0.weight",)), Step("center_in"))
         return twin
 
-    monkeypatch.setattr(pipeline, "make_twin", wrong)
+    monkeypatch.setattr(compiler, "make_twin", wrong)
     with pytest.raises(
         ParityError, match=r"differs is \S+ of \S*decoders\.1\.0/conv1/Conv \(Conv\).*since torch\.onnx$"
     ):

@@ -33,10 +33,10 @@ def test_values_that_invite_rewriting_are_still_followed(
     tiny: Any, passes: tuple[str, ...], tmp_path: Path
 ) -> None:
     """Ones in every vector, as a fresh network has: with them ONNX Runtime drops factors and divisors."""
-    from colora.export import pipeline
+    from colora.export import compile as compiler
 
     twin = make_twin(tiny.module)
-    draft = Draft(pipeline.trace(twin, tiny.backbone.pad.multiple_of), twin.program)
+    draft = Draft(compiler.trace(twin, tiny.backbone.pad.multiple_of), twin.program)
     run_passes(draft, find_passes(passes))
     graph, shapes = draft.proto(), draft.shapes
     values = {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
