@@ -1,5 +1,7 @@
 """What the sensor adds: white, shot and correlated noise, and under-exposure, which is mostly noise."""
 
+from statistics import NormalDist
+
 import cv2
 import numpy as np
 from colora.train.camera import GAMMA, Image, clip, log_uniform
@@ -10,6 +12,17 @@ EXACT_BELOW = 4.0
 """photons; fewer are drawn by numpy, which is quick at it there"""
 
 
+LEVELS = 1 << 16
+QUANTILES = np.array([NormalDist().inv_cdf((i + 0.5) / LEVELS) for i in range(LEVELS)], np.float32)
+"""of the standard normal distribution: σ 0.99999, at most ±4.32"""
+
+
+def normal(rng: Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Standard normal numbers in steps far below those of 8 bits, in a third of the time of numpy's own."""
+    drawn: NDArray[np.float32] = QUANTILES.take(rng.integers(LEVELS, size=shape, dtype=np.uint16))
+    return drawn
+
+
 def photons(rate: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
     """Photon counts where `rate` (≥ 0) are expected: Poisson, whole numbers as float32.
 
@@ -18,7 +31,7 @@ def photons(rate: NDArray[np.float32], rng: Generator) -> NDArray[np.float32]:
     (1/12) and the square (1/18) add. From 4 photons on, its mean is within 0.002 of λ, its variance within 0.4 %, its
     third moment within 1.2 % of Poisson's, and the two distributions differ by 0.7 % at most (total variation).
     """
-    z = rng.standard_normal(rate.shape, dtype=np.float32)
+    z = normal(rng, rate.shape)
     spread = np.sqrt(np.maximum(rate - np.float32(5 / 36), 0))
     counts: NDArray[np.float32] = np.rint(rate + z * (spread + z / 6) - np.float32(1 / 6))
     np.maximum(counts, 0, out=counts)
@@ -32,7 +45,7 @@ def gaussian_noise(image: Image, rng: Generator) -> tuple[Image, str]:
     sigma = rng.uniform(1, 50)
     grey = rng.random() < 0.2
     shape = (*image.shape[:2], 1) if grey else image.shape
-    noisy = image + np.float32(sigma / 255) * rng.standard_normal(shape, dtype=np.float32)
+    noisy = image + np.float32(sigma / 255) * normal(rng, shape)
     return clip(noisy), f"noise(σ={sigma:.0f}{', grey' if grey else ''})"
 
 
@@ -40,14 +53,14 @@ def poisson_noise(image: Image, rng: Generator) -> tuple[Image, str]:
     """Shot noise: `peak` photons at white, 20-2000 (DegAE: 10^2-10^4), with read noise σ 0-5 of 255."""
     peak, read = log_uniform(rng, 20, 2000), rng.uniform(0, 5)
     shot = photons(image * np.float32(peak), rng) / np.float32(peak)
-    noisy = shot + np.float32(read / 255) * rng.standard_normal(image.shape, dtype=np.float32)
+    noisy = shot + np.float32(read / 255) * normal(rng, image.shape)
     return clip(noisy), f"poisson(peak={peak:.0f}, read σ={read:.1f})"
 
 
 def sensor_noise(image: Image, rng: Generator) -> tuple[Image, str]:
     """Spatially correlated noise as a camera's demosaicing leaves it: signal-dependent, low-passed by σ 0.4-1.2 px."""
     sigma, spread, gain = rng.uniform(3, 40), rng.uniform(0.4, 1.2), rng.uniform(0.0, 1.0)
-    white = rng.standard_normal(image.shape, dtype=np.float32)
+    white = normal(rng, image.shape)
     grain = np.asarray(cv2.GaussianBlur(white, (0, 0), spread))
     grain = grain * np.float32(sigma / 255 / max(float(grain.std()), 1e-6))
     return clip(image + grain * np.sqrt(1 - gain + gain * image)), f"sensor(σ={sigma:.0f}, {spread:.1f} px)"
@@ -62,7 +75,7 @@ def grain(image: Image, rng: Generator) -> tuple[Image, str]:
     """What any sensor adds by daylight: white Gaussian noise, σ 0-3 of 255. A network that learns to sharpen without it
     learns to amplify it."""
     sigma = rng.uniform(0, 3)
-    noisy = image + np.float32(sigma / 255) * rng.standard_normal(image.shape, dtype=np.float32)
+    noisy = image + np.float32(sigma / 255) * normal(rng, image.shape)
     return clip(noisy), f"grain(σ={sigma:.1f})"
 
 
@@ -72,6 +85,6 @@ def low_light(image: Image, rng: Generator) -> tuple[Image, str]:
     stops, peak, read = rng.uniform(1, 7), log_uniform(rng, 500, 20_000), rng.uniform(0, 3)
     linear = np.asarray(cv2.pow(image, GAMMA), np.float32)
     shot = photons(linear * np.float32(2.0**-stops * peak), rng) / np.float32(peak)
-    noisy = shot + np.float32(read / 255 / 8) * rng.standard_normal(image.shape, dtype=np.float32)
+    noisy = shot + np.float32(read / 255 / 8) * normal(rng, image.shape)
     dark = np.asarray(cv2.pow(clip(noisy), 1 / GAMMA))
     return clip(np.rint(dark * 255) / np.float32(255)), f"lowlight(-{stops:.1f} EV, peak={peak:.0f})"

@@ -2,7 +2,7 @@
 
 import cv2
 import numpy as np
-from colora.train.camera import Image, clip, log_uniform
+from colora.train.camera import Image, clip, convolve, log_uniform
 from numpy.random import Generator
 from numpy.typing import NDArray
 
@@ -14,7 +14,8 @@ def streak_kernel(length: float, theta: float, sigma: float) -> NDArray[np.float
     y, x = np.mgrid[-half : half + 1, -half : half + 1]
     along, across = x * np.cos(theta) + y * np.sin(theta), y * np.cos(theta) - x * np.sin(theta)
     fade = np.clip((length / 2 - np.abs(along)) / (0.2 * length) + 0.5, 0, 1)
-    kernel: NDArray[np.float64] = fade * np.exp(-0.5 * (across / sigma) ** 2)
+    near = np.abs(across) <= 3 * sigma
+    kernel: NDArray[np.float64] = np.where(near, fade * np.exp(-0.5 * (across / sigma) ** 2), 0)
     return kernel
 
 
@@ -38,9 +39,10 @@ def rain(image: Image, rng: Generator) -> tuple[Image, str]:
         kernel = streak_kernel(length, wind + rng.normal(0, spread), sigma)
         margin = kernel.shape[0] // 2
         shape = (height + 2 * margin, width + 2 * margin)
-        drops = rng.random(shape, dtype=np.float32)
-        drops = np.where(drops < cover / kernel.sum(), rng.uniform(0.2, 1.0, shape), 0).astype(np.float32)
-        layer = cv2.filter2D(drops, -1, kernel.astype(np.float32), borderType=cv2.BORDER_CONSTANT)
+        drops = np.zeros(shape, np.float32)
+        count = rng.binomial(drops.size, min(1.0, cover / kernel.sum()))
+        drops.flat[rng.integers(drops.size, size=count)] = rng.uniform(0.2, 1.0, count)
+        layer = convolve(drops, kernel, cv2.BORDER_CONSTANT)
         bright = strength * rng.uniform(0.5, 1.0) * (1 - 0.6 * cover / densest)
         streaks += np.float32(bright) * layer[margin : margin + height, margin : margin + width]
     streaks *= min(
@@ -105,13 +107,19 @@ def raindrop(image: Image, rng: Generator) -> tuple[Image, str]:
 
     small = (max(1, width // SHRINK), max(1, height // SHRINK))
     scene = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
-    seen_x = ((cx[nearest] - x * magnified) * (small[0] / width)).astype(np.float32)
-    seen_y = ((cy[nearest] - y * magnified) * (small[1] / height)).astype(np.float32)
+    seen_x = _mirrored((cx[nearest] - x * magnified) * (small[0] / width), small[0])
+    seen_y = _mirrored((cy[nearest] - y * magnified) * (small[1] / height), small[1])
     refracted = np.asarray(cv2.remap(scene, seen_x, seen_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT))
     light = (refracted * (1 - veil) + sky * veil) * (gain[nearest] * mask)[..., None]
     wet = np.asarray(cv2.GaussianBlur(np.dstack([light, mask]).astype(np.float32), (0, 0), soft))
     told = f"raindrop({drops} drops, r={typical:.0f} px, covers {mask.mean():.0%})"
     return clip(image * (1 - wet[..., 3:]) + wet[..., :3]), told
+
+
+def _mirrored(at: NDArray[np.float64], size: int) -> NDArray[np.float32]:
+    """Coordinates as cv2.BORDER_REFLECT takes them inside `size` pixels; far outside, remap takes its time for that."""
+    turned = (at.astype(np.float32) + np.float32(0.5)) % np.float32(2 * size)
+    return np.minimum(turned, np.float32(2 * size) - turned) - np.float32(0.5)
 
 
 def _nearest(cy: NDArray[np.float64], cx: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.intp]:
