@@ -24,7 +24,7 @@ import numpy as np
 from colora.devices.errors import BackendError, BackendFailed
 from colora.runtime.backend import BackendFacts
 from colora.runtime.build_progress import build_bar
-from colora.runtime.bundle import GOLDEN, MANIFEST
+from colora.runtime.bundle import GOLDEN, GRAPH, MANIFEST, Bundle
 from colora.runtime.cuda_memory import Cuda, cuda
 from colora.runtime.engine import logger, profile_shapes
 from colora.runtime.engines import Engines
@@ -258,6 +258,16 @@ class TensorrtBackend:
             raise BackendError(f"{self._file}: no context: {messages.told()}")
         self._engine, self._context = engine, context
         self._pictures = GpuPictures(self._cuda, self._image, messages.told)
+
+
+def why_not_ready(bundle: Bundle, in_place: bool) -> str:
+    """Why a bundle can't be opened without a build that takes minutes; empty where it can. in_place: by refit.
+
+    Raises: MissingExtra, BackendError where it can't be opened at all.
+    """
+    if Engines(bundle.path / GRAPH, bundle.manifest, tensorrt(), cuda()).ready(in_place):
+        return ""
+    return f"tensorrt has no engine of this bundle here yet: colora build {bundle.path}"
 
 
 def _size(shape: list[int]) -> str:

@@ -139,6 +139,20 @@ class Engines:
             )
         return file
 
+    def ready(self, in_place: bool) -> bool:
+        """Whether engines for this machine and graph are there: the one whose weights change, or merged ones.
+
+        Their files are not looked into.
+        """
+        wanted = self.key({}, False)
+        known = [
+            read_record(file) for file in self.folder.glob("shared.json" if in_place else "merged-*.json")
+        ]
+        same = dict(weights_sha256="", refit=0)
+        return any(
+            record is not None and dataclasses.replace(record.key, **same) == wanted for record in known
+        )
+
     def obtain(
         self, weights: Mapping[str, Array], refit: bool, progress: Progress | None = None, anew: bool = False
     ) -> Path:

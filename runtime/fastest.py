@@ -3,7 +3,8 @@
 Where several of AUTO are installed, each is opened as the policy will open it first (weights changed in place where
 that works and `merged` was not asked for), proven, and run a few times on one square picture; the least time counts.
 The first of AUTO is left only for one that takes at most WORTH of its time, and without a measurement where none other
-is installed or there is a memory budget, whose rule (runtime/policy.py) knows ONNX Runtime's needs alone.
+is installed or there is a memory budget, whose rule (runtime/policy.py) knows ONNX Runtime's needs alone. TensorRT is
+among them once its engines are built, which takes minutes: until then another serves, and `why` says what to do.
 """
 
 import hashlib
@@ -26,7 +27,7 @@ from colora.runtime.bundle import GRAPH, Bundle
 from colora.runtime.graphs import GraphMaker
 from colora.runtime.machine import cache_folder, cpu_facts
 
-AUTO = ("ort", "openvino")
+AUTO = ("ort", "openvino", "tensorrt")
 """Of fp32 alone: a lower precision is for the user to ask for."""
 WORTH = 0.9
 SIDE = 256
@@ -60,9 +61,12 @@ def fastest(
     Raises: BundleError.
     """
     installed = [name for name in AUTO if find_spec(BACKENDS[name].package)]
+    not_ready = ""
+    if "tensorrt" in installed and (not_ready := _why_not_tensorrt(bundle, policy)):
+        installed.remove("tensorrt")
     first = (installed or AUTO)[0]
     if len(installed) < 2:
-        return Fastest(first, "")
+        return Fastest(first, not_ready and f"{first}: {not_ready}")
     if budget is not None:
         return Fastest(first, f"{first}: memory_budget is estimated for it alone")
     key, file = _key(bundle, policy, threads, installed), cache_file()
@@ -85,6 +89,15 @@ def fastest(
 def cache_file() -> Path:
     """Where measurements are kept: `backends.json` in `cache_folder`."""
     return cache_folder() / "backends.json"
+
+
+def _why_not_tensorrt(bundle: Bundle, policy: str) -> str:
+    from colora.runtime.backend_tensorrt import why_not_ready  # where it is installed only
+
+    try:
+        return why_not_ready(bundle, _in_place(bundle, policy))
+    except (BackendError, MissingExtra) as e:
+        return str(e)
 
 
 def _best(times: dict[str, float], refused: dict[str, str], first: str) -> Fastest:

@@ -13,8 +13,8 @@ from colora.runtime.bundle import open_bundle
 from colora.runtime.fastest import AUTO, Fastest, cache_file, fastest
 from colora.runtime.session import load
 
-BOTH = AUTO
-"""Before any test has changed it."""
+BOTH = AUTO[:2]
+"""Before any test has changed it; TensorRT is tried in tests/runtime/tensorrt."""
 
 
 @pytest.fixture
