@@ -31,8 +31,6 @@ from colora.runtime.weights import Array
 from colora.train.backbones import DEFAULT_BACKBONE
 
 PACKAGES = ("numpy", "onnxruntime", "torch", "opencv-python-headless")
-LABEL_OF = TASK_OF | {"raindrop_real": "raindrop"}
-"""Set of pairs → what is wrong with its inputs. With its targets nothing is."""
 SHIPPED = ("noise", "rain")
 EDGES = (0.0, 0.5, 0.7, 0.9, 1.0)
 """Of the confidences that are put together."""
@@ -76,15 +74,15 @@ class Bin:
 def look(folder: Path) -> list[Seen]:
     """Every input and every different target of a folder of pairs.
 
-    Raises: ImageError for a set that LABEL_OF does not know, and what read_pairs raises.
+    Raises: ImageError for a set that TASK_OF does not know, and what read_pairs raises.
     """
     from colora.train.pairs import read_pairs
 
-    if folder.name not in LABEL_OF:
-        raise ImageError(f"{folder.name}: what is wrong with its inputs is not known: add it to LABEL_OF")
+    if folder.name not in TASK_OF:
+        raise ImageError(f"{folder.name}: what is wrong with its inputs is not known: add it to TASK_OF")
     seen, known = [], set()
     for pair in read_pairs(folder):
-        for truth, image in ((LABEL_OF[folder.name], pair.degraded), (CLEAN, pair.clean)):
+        for truth, image in ((TASK_OF[folder.name], pair.degraded), (CLEAN, pair.clean)):
             digest = hashlib.sha256(image.tobytes()).digest()
             if digest not in known:
                 known.add(digest)
@@ -182,7 +180,7 @@ def command(
     """Confusion matrices, reliability and cost; written to OUTPUT and, as .md and .png, beside it."""
     where = environment(PACKAGES)
     warn_if_dirty(where)
-    folders = sorted(folder for folder in pairs.iterdir() if folder.name in LABEL_OF)
+    folders = sorted(folder for folder in pairs.iterdir() if folder.name in TASK_OF)
     seen: list[Seen] = []
     with bar() as progress:
         line = progress.add_task("looking", total=len(folders) + len(clean))
@@ -194,7 +192,7 @@ def command(
             more += look_at_clean(folder)
             progress.advance(line)
     if not seen:
-        raise ImageError(f"{pairs} holds no set of pairs that is known; expected {', '.join(LABEL_OF)}")
+        raise ImageError(f"{pairs} holds no set of pairs that is known; expected {', '.join(TASK_OF)}")
     everything = tuple(label for label in network().labels if label != CLEAN)
     matrices = {"all tasks": everything, "shipped tasks": SHIPPED}
     rows = {name: confusion(seen + more, tasks) for name, tasks in matrices.items()}

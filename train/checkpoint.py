@@ -3,9 +3,11 @@
 Read by name from the shipped zoo, or by path; official `.pth` files too. Adapters are found in the same way.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from colora.runtime.adapter import Adapter, read_adapter
 from colora.runtime.weights import read_tensors, weights_sha256, write_tensors
 from colora.train.backbones import ARCHITECTURES, BACKBONES, Backbone, backbone_for
 from colora.train.published import read_published
+from colora.train.zoo import SHA256
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -59,13 +62,21 @@ def save_backbone(path: Path, module: nn.Module, backbone: Backbone, training: M
     return weights_sha256(tensors)
 
 
-def zoo() -> dict[str, Path]:
-    """Shipped weight files by name: backbones and task adapters."""
-    return {
-        Path(f.name).stem: Path(str(f))
-        for f in files("colora.train.zoo").iterdir()
-        if f.name.endswith(".safetensors")
-    }
+@lru_cache(maxsize=1)
+def zoo() -> Mapping[str, Path]:
+    """Shipped weight files by name: backbones and task adapters.
+
+    Raises CheckpointError for a file that is missing or not the one that was shipped.
+    """
+    found = {name: Path(str(files("colora.train.zoo") / f"{name}.safetensors")) for name in SHA256}
+    for name, file in found.items():
+        got = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "no file"
+        if got != SHA256[name]:
+            raise CheckpointError(
+                f"{file} is not the file that was shipped: got {got[:16]}, expected sha256 {SHA256[name][:16]}…: "
+                "install colora again"
+            )
+    return found
 
 
 def load_backbone(name: str) -> Checkpoint:

@@ -19,7 +19,7 @@ from colora.runtime.choice import CLEAN, CLIP, WEIGHTS
 from colora.runtime.features import measure
 from colora.runtime.weights import Array, write_tensors
 from colora.train.camera import compress, log_uniform
-from colora.train.degradations import DEGRADATIONS, Image
+from colora.train.degradations import Image, degrade
 from colora.train.photos import Pixels, clean_crop, picture_files, read_rgb, split
 from colora.train.progress import counting
 from colora.train.tasks import TASKS
@@ -27,8 +27,9 @@ from numpy.random import Generator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-ALIKE = {"rain-raindrop": "rain"}
-"""task → the one it is taken for: drops behind rain can't be told by these features, and rain is what disturbs more"""
+ALIKE = {"rain-raindrop": "rain", "motion": "blur"}
+"""task → the one it is taken for: drops behind rain can't be told by these features, and rain is what disturbs more;
+what undoes blur undoes motion"""
 LABELS = (CLEAN, *(name for name in TASKS if name not in ALIKE))
 CLEAN_SHARE = 0.3
 """of the pictures; the tasks share the rest alike"""
@@ -68,13 +69,13 @@ def sensor_and_file(image: Image, rng: Generator) -> Image:
     return compress(image, int(rng.integers(75, 99))) if rng.random() < 0.6 else image
 
 
-def strong_jpeg(image: Image, rng: Generator) -> tuple[Image, str]:
+def strong_jpeg(image: Image, rng: Generator) -> Image:
     """JPEG at quality 6-55: that of the task goes up to 95, which is how clean pictures are kept."""
     quality = round(log_uniform(rng, 6, 55))
     sampling = (
         cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444 if rng.random() < 0.3 else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420
     )
-    return compress(image, quality, sampling), f"jpeg(q={quality})"
+    return compress(image, quality, sampling)
 
 
 def example(photos: Sequence[Pixels], rng: Generator) -> tuple[Pixels, int]:
@@ -86,8 +87,8 @@ def example(photos: Sequence[Pixels], rng: Generator) -> tuple[Pixels, int]:
         degraded = image = camera_look(clean_crop(photos, side, rng), rng)
         if task == CLEAN:
             break
-        for name in TASKS[task].degradations:
-            degraded, _ = strong_jpeg(degraded, rng) if name == "jpeg" else DEGRADATIONS[name](degraded, rng)
+        for step in TASKS[task].degradations:
+            degraded = strong_jpeg(degraded, rng) if step == "jpeg" else degrade(degraded, rng, [step])
         if task in MILD and rng.random() < 0.4:
             degraded = image + np.float32(log_uniform(rng, 0.1, 1)) * (degraded - image)
         if -10 * np.log10(np.mean((degraded - image) ** 2) + 1e-9) < VISIBLE_DB:

@@ -11,8 +11,9 @@ from colora.devices.errors import CheckpointError, UnknownName
 from colora.runtime.manifest import Tile
 from colora.runtime.weights import write_tensors
 from colora.train.backbones import BACKBONES, Backbone
-from colora.train.checkpoint import arrays, load_backbone, save_backbone
+from colora.train.checkpoint import arrays, load_backbone, save_backbone, zoo
 from colora.train.nafnet import NAFNetConfig
+from colora.train.zoo import SHA256
 from torch import nn
 
 
@@ -144,3 +145,15 @@ def test_layout_that_the_weights_do_not_have_is_refused(
 def test_unknown_name_lists_what_is_shipped() -> None:
     with pytest.raises(UnknownName, match="unknown trained backbone 'nafnet-smal'"):
         load_backbone("nafnet-smal")
+
+
+def test_zoo_gives_the_shipped_files_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {"nafnet-small", "rain", "noise"} <= zoo().keys()
+    assert sum(file.stat().st_size for file in zoo().values()) < 32_000_000
+    folder = next(iter(zoo().values())).parent
+    assert {file.stem for file in folder.glob("*.safetensors")} == set(zoo())
+    monkeypatch.setitem(SHA256, "rain", "0" * 64)
+    with pytest.raises(
+        CheckpointError, match=r"rain\.safetensors is not the file that was shipped: .* install colora"
+    ):
+        zoo.__wrapped__()
