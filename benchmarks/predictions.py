@@ -5,6 +5,7 @@ BUNDLE --target cpu --rates RECORD` takes. Linux only.
 """
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -56,14 +57,14 @@ def predict(workload: Workload, size: int, backend: str, policy: str, rates: Cpu
 
 
 def judge(
-    folder: Path, workloads: dict[str, Workload], threads: str, rounds: str
+    folder: Path, workloads: dict[str, Workload], ways: Sequence[tuple[str, str]], threads: str, rounds: str
 ) -> tuple[list[Demand], dict[str, dict[str, CpuRates]], list[dict[str, object]]]:
     """Demands, the rates found, and figures of every run."""
     cases = [(n, s) for n in FITTED for s in FITTED_SIZES] + [(n, s) for n in JUDGED for s in SIZES]
     demands: list[Demand] = []
     found: dict[str, dict[str, CpuRates]] = {}
     figures: list[dict[str, object]] = []
-    for backend, policy in WAYS:
+    for backend, policy in ways:
         click.echo(f"{backend}, {policy} …", err=True)
         asked = ";".join(f"{name}@{size}" for name, size in cases)
         seconds = in_fresh_process(f"{MODULE}:times", folder, backend, policy, threads, rounds, asked)
@@ -100,6 +101,13 @@ def _within(what: str, ratio: float, against: str) -> Demand:
 
 @click.command()
 @click.option("--threads", default=0, show_default=True, help="Of one run; 0: the package's choice.")
+@click.option(
+    "--way",
+    "ways",
+    multiple=True,
+    type=click.Choice([" ".join(way) for way in WAYS]),
+    help="Backend and policy; all by default.",
+)
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1))
 @click.option(
     "--bundles",
@@ -109,10 +117,11 @@ def _within(what: str, ratio: float, against: str) -> Demand:
 @click.option(
     "-o", "--output", default=RESULTS, show_default=True, type=click.Path(path_type=Path), help="Folder."
 )
-def command(threads: int, rounds: int, bundles: Path | None, output: Path) -> None:
+def command(threads: int, ways: tuple[str, ...], rounds: int, bundles: Path | None, output: Path) -> None:
     """Time and memory that plans predict of the CPU backends, against what is measured."""
     where = environment(PACKAGES)
     warn_if_dirty(where)
+    chosen = [way for way in WAYS if not ways or " ".join(way) in ways]
     with tempfile.TemporaryDirectory() as temporary:
         folder = bundles or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
@@ -122,7 +131,7 @@ def command(threads: int, rounds: int, bundles: Path | None, output: Path) -> No
                 click.echo(f"{name}: export …", err=True)
                 in_fresh_process(f"{MODULE}:export", name, folder)
             workloads[name] = bundle_workload(open_bundle(folder / name))
-        demands, rates, figures = judge(folder, workloads, str(threads), str(rounds))
+        demands, rates, figures = judge(folder, workloads, chosen, str(threads), str(rounds))
     path = record_path(output, where, "onnxruntime")
     path = path.with_name(f"predictions-{path.name}")
     content = {

@@ -17,7 +17,7 @@ from colora.devices.device import Device, PowerMode
 from colora.devices.errors import unknown
 from colora.devices.jetpack import JETPACKS, JetPack
 
-JP4 = (JETPACKS["4.6"],)
+JP4 = (JETPACKS["4.6"], JETPACKS["4.6.1-4.6.6"])
 JP5 = (JETPACKS["5.0"], JETPACKS["5.1"])
 XAVIER = JP4 + JP5
 ORIN = (*JP5, JETPACKS["6.0"], JETPACKS["6.1-6.2"], JETPACKS["7.2"])

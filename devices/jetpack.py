@@ -23,12 +23,14 @@ class JetPack:
 
 
 # JetPack → L4T: rbonghi/jetson_stats f41d5ca, NVIDIA_JETPACK. CUDA, TensorRT, Python: dusty-nv/jetson-containers
-# dd206bf and NVIDIA's JetPack and TensorRT pages, read in November 2026. TensorRT 10.16.2.10 and Python 3.12.3 were
+# dd206bf and NVIDIA's JetPack and TensorRT pages, read in November 2026; 4.6 apart from 4.6.1: NVIDIA's table as in
+# gist.github.com/Tiryoh/2b5dc1f86ab6bc3e6922e97a4c1ac2f2. TensorRT 10.16.2.10 and Python 3.12.3 were
 # also read off an Orin Nano with JetPack 7.2.1 by its owner (published notes).
 JETPACKS = {
     j.version: j
     for j in (
-        JetPack("4.6", "R32.6-R32.7", "10.2", "8.2.1", "3.6"),
+        JetPack("4.6", "R32.6", "10.2", "8.0.1", "3.6"),
+        JetPack("4.6.1-4.6.6", "R32.7", "10.2", "8.2.1", "3.6"),
         JetPack("5.0", "R34.1-R35.1", "11.4", "8.4", "3.8"),
         JetPack("5.1", "R35.2-R35.6", "11.4", "8.5.2", "3.8"),
         JetPack("6.0", "R36.0-R36.3", "12.2", "8.6.2", "3.10"),

@@ -60,7 +60,7 @@ def test_nothing_is_missing_on_a_complete_board(recorded: Record) -> None:
         (
             "jetpack-4-nano",
             {},
-            "Python 3.10 with TensorRT: JetPack 4.6 has Python 3.6: no JetPack for this board brings it; "
+            "Python 3.10 with TensorRT: JetPack 4.6.1-4.6.6 has Python 3.6: no JetPack for this board brings it; "
             "under another Python ONNX Runtime serves on the CPU",
         ),
         ("jetpack-4-nano", {}, "Python 3.6.9 runs this; colora needs 3.10 or later"),
