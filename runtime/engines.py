@@ -148,10 +148,9 @@ class Engines:
         known = [
             read_record(file) for file in self.folder.glob("shared.json" if in_place else "merged-*.json")
         ]
-        same = dict(weights_sha256="", refit=0)
-        return any(
-            record is not None and dataclasses.replace(record.key, **same) == wanted for record in known
-        )
+        return wanted in [
+            dataclasses.replace(r.key, weights_sha256="", refit=0) for r in known if r is not None
+        ]
 
     def obtain(
         self, weights: Mapping[str, Array], refit: bool, progress: Progress | None = None, anew: bool = False
