@@ -26,7 +26,7 @@ from colora.runtime.backend import BackendFacts
 from colora.runtime.build_progress import build_bar
 from colora.runtime.bundle import GOLDEN, GRAPH, MANIFEST, Bundle
 from colora.runtime.cuda_memory import Cuda, cuda
-from colora.runtime.engine import logger, profile_shapes
+from colora.runtime.engine import logger, profile_shapes, starting
 from colora.runtime.engines import Engines
 from colora.runtime.golden import golden_input
 from colora.runtime.gpu_pictures import GpuPictures
@@ -44,6 +44,10 @@ SAME = 1e-4
 """Largest difference of two runs of the same engine over the same weights: kernels may add in another order."""
 SEEN = 64
 """Sets of weights whose golden output is kept, 49 kB each."""
+
+
+class EngineRefused(BackendError):
+    """TensorRT does not open an engine that its record says is for it."""
 
 
 class TensorrtBackend:
@@ -82,7 +86,7 @@ class TensorrtBackend:
         try:
             try:
                 self._load()
-            except BackendError:  # the record is this machine's, and yet: another driver, say
+            except EngineRefused:  # the record is this machine's, and yet: another driver, say
                 with build_bar(f"engine for {self._engines.here.device}") as progress:
                     self._file = self._engines.obtain(weights, refit, progress, anew=True)
                 self._load()
@@ -245,9 +249,12 @@ class TensorrtBackend:
             content = self._file.read_bytes()
         except OSError as e:
             raise BackendError(f"{self._file} can't be read: {e}: colora build the bundle again") from e
-        engine = trt.Runtime(log).deserialize_cuda_engine(content)
+        with starting(trt):
+            runtime = trt.Runtime(log)
+        engine = runtime.deserialize_cuda_engine(content)
         if engine is None:
-            raise BackendError(f"{self._file}: TensorRT {trt.__version__} can't open it: {messages.told()}")
+            told = f"{self._file}: TensorRT {trt.__version__} can't open it: {messages.told()}"
+            raise BackendError(told) if messages.no_memory() else EngineRefused(told)
         names = {engine.get_tensor_name(i) for i in range(engine.num_io_tensors)}
         if names != {self._image.input, self._image.output}:
             raise BackendError(f"{self._file} has tensors {sorted(names)}: it is no engine of this bundle")

@@ -14,8 +14,8 @@ import hashlib
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -71,10 +71,14 @@ class Messages:
         self.all.clear()
         self.errors.clear()
 
+    def no_memory(self) -> bool:
+        """Whether memory was short."""
+        return any(NO_MEMORY.search(error) for error in self.errors)
+
     def told(self) -> str:
         """The last errors, and what helps where memory was short."""
         errors = " · ".join(list(self.errors)[-3:]) or "TensorRT gave no reason"
-        if any(NO_MEMORY.search(error) for error in self.errors):
+        if self.no_memory():
             return f"{errors}; too little memory: close other programs, or export with a smaller --tile"
         return errors
 
@@ -142,9 +146,8 @@ def build(
         if weights:
             folder = stack.enter_context(TemporaryDirectory(prefix="colora-"))
             source = write_with_weights(graph, weights, Path(folder))
-        builder = trt.Builder(log)
-        if not builder:  # what the bindings give where CUDA does not start
-            raise BackendError(f"{graph}: TensorRT {trt.__version__} does not start: {messages.told()}")
+        with starting(api):
+            builder = trt.Builder(log)
         network = builder.create_network(_flags(trt))
         parser = trt.OnnxParser(network, log)
         if not parser.parse_from_file(str(source)):
@@ -194,6 +197,18 @@ def build(
         activation_bytes=_reported("Activation", said),
         messages=said,
     )
+
+
+@contextmanager
+def starting(api: ModuleType) -> Iterator[None]:
+    """Around TensorRT's constructors: where CUDA does not start, the bindings have nothing and raise TypeError.
+
+    Raises: BackendError.
+    """
+    try:
+        yield
+    except TypeError as e:
+        raise BackendError(f"TensorRT {api.__version__} does not start: {logger(api)[1].told()}") from e
 
 
 def profile_shapes(shapes: Shapes) -> tuple[list[int], list[int], list[int]]:

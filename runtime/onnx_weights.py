@@ -20,13 +20,16 @@ def write_with_weights(graph: Path, weights: Mapping[str, Array], folder: Path) 
     stored = read_onnx(graph).initializers
     for name, tensor in weights.items():
         place = stored.get(name)
-        if place is None or not place.file or place.shape != tensor.shape:
-            found = (
-                "no such weight" if place is None else f"{place.shape} in {place.file or 'the graph itself'}"
-            )
-            raise BundleError(
-                f"{graph}: {name}: {found}; expected {tensor.shape} in a file beside it: export it again"
-            )
+        found = ""
+        if place is None:
+            found = "no such weight"
+        elif not place.file:
+            found = "its numbers are in the graph itself"
+        elif place.shape != tensor.shape or place.size_bytes not in (tensor.nbytes, 0):  # 0: not said
+            found = f"{place.shape} in {place.size_bytes} bytes"
+        if found:
+            expected = f"{tensor.shape} in {tensor.nbytes} bytes of a file beside it"
+            raise BundleError(f"{graph}: {name}: {found}; expected {expected}: export it again")
     copy = folder / graph.name
     shutil.copyfile(graph, copy)
     for file in sorted({place.file for place in stored.values() if place.file}):

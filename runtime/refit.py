@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from colora.devices.errors import BackendError, BackendFailed
-from colora.runtime.engine import logger
+from colora.runtime.engine import logger, starting
 from colora.runtime.weights import Array
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ def check_refit_map(
     else:
         trt = api
     dtypes = {trt.DataType.FLOAT: np.dtype(np.float32), trt.DataType.HALF: np.dtype(np.float16)}
-    refitter = trt.Refitter(engine, logger(api)[0])
+    with starting(api):
+        refitter = trt.Refitter(engine, logger(api)[0])
     known = set(refitter.get_all_weights())
     wrong = [
         f"{name} is not among its {len(known)} refittable weights" for name in weights if name not in known
@@ -66,7 +67,8 @@ def refit(
         trt = api
     log, messages = logger(api)
     messages.clear()
-    refitter = trt.Refitter(engine, log)
+    with starting(api):
+        refitter = trt.Refitter(engine, log)
     given: set[str] = set()
     waiting = list(names)
     while waiting:

@@ -49,12 +49,15 @@ class Faults:
     forgets_folded: int = 0
     """Refits in which a weight is not asked for, and the one it is folded with stays as it was."""
     deserialize: int = 0
+    memory: int = 0
+    """Engines that are not opened for want of it."""
     execute: int = 0
     capture: bool = False
     prototype: str = ""
     """A weight that the engine has in half precision."""
     hidden: str = ""
     """A weight that the engine does not let change."""
+    starts: bool = True
     bias: float = 0.0
     """A refittable engine adds it: release notes of 11.3."""
 
@@ -304,6 +307,9 @@ def _make(double: Double) -> Any:
     class Builder:
         def __init__(self, log: Any) -> None:
             self.log = log
+            if not faults.starts:
+                log.log(Severity.ERROR, "CUDA initialization failure with error: 35")
+                raise TypeError("pybind11::init(): factory function returned nullptr")
 
         def create_network(self, flags: int) -> Network:
             return Network(flags)
@@ -363,6 +369,13 @@ def _make(double: Double) -> Any:
                 reason = (
                     f"expecting compute {double.capability} got compute {head['capability']}, please rebuild."
                 )
+            if faults.memory:
+                faults.memory -= 1
+                self.log.log(
+                    Severity.ERROR,
+                    "Error Code 1: Cuda Runtime (out of memory)",
+                )
+                return None
             if reason:
                 self.log.log(
                     Severity.ERROR, f"The engine plan file is not compatible with this version: {reason}"

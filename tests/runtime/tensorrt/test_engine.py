@@ -14,6 +14,7 @@ from colora.runtime.cuda_memory import Cuda
 from colora.runtime.engine import build
 from colora.runtime.engines import Engines
 from colora.runtime.manifest import Shapes
+from colora.runtime.session import load
 
 SHAPES = Shapes((4, 4), (48, 48), (32 * 4, 128), 4)
 
@@ -57,7 +58,8 @@ def test_weights_take_the_place_of_the_graphs(ort_bundle: Path, trt: Any, mini: 
     ("weights", "reason"),
     [
         ({"w9": np.zeros(3, np.float32)}, "w9: no such weight"),
-        ({"b1": np.zeros(9, np.float32)}, r"b1: \(8,\) in graph.data; expected \(9,\) in a file beside it"),
+        ({"b1": np.zeros(9, np.float32)}, r"b1: \(8,\) in 32 bytes; expected \(9,\) in 36 bytes of a file"),
+        ({"b1": np.zeros(8, np.float16)}, r"b1: \(8,\) in 32 bytes; expected \(8,\) in 16 bytes of a file"),
     ],
 )
 def test_weights_that_the_graph_does_not_have(ort_bundle: Path, trt: Any, weights: Any, reason: str) -> None:
@@ -93,6 +95,14 @@ def test_a_build_that_fails_leaves_the_engine_of_before(
         made(ort_bundle, trt)
     assert (ort_bundle / "x.engine").read_bytes() == b"before"
     assert not list(ort_bundle.glob(".*partial"))
+
+
+def test_a_tensorrt_that_does_not_start(ort_bundle: Path, trt: Any) -> None:
+    trt.faults.starts = False
+    with pytest.raises(
+        BackendError, match=r"TensorRT 10.3.0 does not start: CUDA initialization failure .*: 35"
+    ):
+        made(ort_bundle, trt)
 
 
 def test_a_build_that_is_stopped_leaves_nothing(ort_bundle: Path, trt: Any) -> None:
@@ -183,8 +193,6 @@ def test_a_link_out_of_the_bundle_is_refused(ort_bundle: Path, trt: Any, tmp_pat
 
 
 def test_an_engine_that_its_own_machine_refuses_is_built_once_more(ort_bundle: Path, trt: Any) -> None:
-    from colora.runtime.session import load
-
     with load(ort_bundle, "tensorrt", policy="merged"):
         pass
     trt.faults.deserialize = 1
@@ -193,6 +201,14 @@ def test_an_engine_that_its_own_machine_refuses_is_built_once_more(ort_bundle: P
     trt.faults.deserialize = 2
     with pytest.raises(BackendError, match=r"TensorRT .* can't open it: .* please rebuild"):
         load(ort_bundle, "tensorrt", policy="merged")
+
+
+def test_want_of_memory_is_no_reason_to_build_anew(ort_bundle: Path, trt: Any) -> None:
+    load(ort_bundle, "tensorrt").close()
+    trt.faults.memory = 1
+    with pytest.raises(BackendError, match=r"out of memory\); too little memory: close other programs"):
+        load(ort_bundle, "tensorrt", policy="refit")
+    assert len(trt.builds) == 1
 
 
 def test_old_merged_engines_go(ort_bundle: Path, trt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
