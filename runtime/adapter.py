@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from colora.devices.errors import CheckpointError
-from colora.runtime.deltas import Block, delta_kind
+from colora.runtime.deltas import delta_kind
 from colora.runtime.golden import GOLDEN_SHAPE
 from colora.runtime.weights import Array, read_tensors, weights_sha256, write_tensors
 
@@ -67,18 +67,6 @@ class ParamDelta:
         """ΔW as a fresh float32 array of the shape of `w0`, the pristine parameter."""
         change: Array = np.float32(self.scale) * delta_kind(self.kind).delta(self.tensors, w0)
         return change
-
-    def blocks(self, strength: float) -> tuple[Block, ...]:
-        """strength·ΔW block by block of rows, see `Kind.blocks`; kept for use as it was trained."""
-        factor = strength * self.scale
-        return self._as_stored if factor == 1 else self._blocks(factor)
-
-    @cached_property
-    def _as_stored(self) -> tuple[Block, ...]:
-        return self._blocks(1.0)
-
-    def _blocks(self, factor: float) -> tuple[Block, ...]:
-        return tuple(delta_kind(self.kind).blocks(self.tensors, self.shape, np.float32(factor)))
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from colora.devices.errors import CheckpointError
-from colora.runtime import deltas
 from colora.runtime.adapter import Adapter, ParamDelta, read_adapter, to_float16, write_adapter
 from colora.runtime.deltas import DELTAS
 from colora.runtime.golden import golden_input
 from colora.runtime.weights import read_header, read_tensors, write_tensors
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def low_rank(**changes: Any) -> ParamDelta:
@@ -50,48 +47,6 @@ def test_torch_and_numpy_share_the_deltas() -> None:
     assert np.allclose(change.detach().numpy(), p.delta(w0), rtol=1e-6)  # float32 sums of two products
     change.sum().backward()
     assert tensors["lora_A"].grad is not None
-
-
-@given(
-    shape=st.sampled_from([(5, 3, 2, 2), (16, 8, 1, 1), (1, 4, 1, 1), (12, 7), (64, 64)]),
-    rank=st.integers(0, 9),
-    factors=st.tuples(st.floats(-2, 2, width=32), st.floats(-2, 2, width=32)),
-    limits=st.tuples(st.integers(1, 600), st.integers(1, 3000)),
-)
-def test_blocks_put_together_are_the_change(
-    shape: tuple[int, ...], rank: int, factors: tuple[float, float], limits: tuple[int, int]
-) -> None:
-    """Whatever the sizes of blocks and products, rank 1 included, which is padded."""
-    rng = np.random.default_rng(rank)
-    kind = "low-rank" if rank else "dense"
-    tensors = {
-        name: rng.standard_normal(stored).astype(np.float32)
-        for name, stored in DELTAS[kind].shapes(shape, rank).items()
-    }
-    strength, scale = factors
-    p = ParamDelta(kind, shape, tensors, scale, rank)
-    w0, found = np.zeros(shape, np.float32), np.full(shape, np.nan, np.float32)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(deltas, "BLOCK", limits[0])
-        patch.setattr(deltas, "ONE_THREAD", limits[1])
-        for rows, part in p.blocks(strength):
-            assert found[rows].size <= max(limits[0], w0[0].size)
-            found[rows] = DELTAS[kind].delta(part, w0[rows])
-    # float32 sums of up to 9 products of normal numbers, times at most 4
-    assert np.allclose(found, np.float32(strength) * p.delta(w0), rtol=1e-5, atol=1e-4)
-
-
-def test_blocks_of_a_whole_task_share_the_stored_numbers() -> None:
-    p = low_rank()
-    assert p.blocks(1.0) is p.blocks(1.0)
-    ((rows, tensors),) = p.blocks(1.0)
-    assert rows is ...
-    assert np.shares_memory(tensors["lora_B"], p.tensors["lora_B"])
-    dense = ParamDelta("dense", (), {"delta": np.array(2, np.float32)})
-    ((_, once),), ((_, twice),) = dense.blocks(1.0), dense.blocks(2.0)
-    assert np.shares_memory(once["delta"], dense.tensors["delta"])
-    assert (once["delta"], twice["delta"]) == (2, 4)
-    assert not once["delta"].flags.writeable
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from colora.runtime import deltas, merge
+from colora.runtime import blocks, merge
 from colora.runtime.blocks import put
 from colora.runtime.bundle import WEIGHTS, open_bundle
-from colora.runtime.merge import GraphTensors, plan
+from colora.runtime.merge import GraphTensors
 from colora.runtime.mixture import Mixture, Part
-from colora.runtime.program import parse_program
 
 STRENGTHS: list[dict[str, float]] = [
     {},
@@ -27,8 +26,9 @@ STRENGTHS: list[dict[str, float]] = [
 @pytest.fixture(params=["as it is", "many blocks, two threads"])
 def tensors(null_bundle: Path, request: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[GraphTensors]:
     if request.param != "as it is":
-        monkeypatch.setattr(deltas, "BLOCK", 20)
-        monkeypatch.setattr(deltas, "ONE_THREAD", 30)
+        monkeypatch.setattr(blocks, "BLOCK", 20)
+        monkeypatch.setattr(blocks, "ROWS", 2)
+        monkeypatch.setattr(blocks, "ONE_THREAD", 30)
         monkeypatch.setattr(merge, "WORTH_A_THREAD", 1)
         monkeypatch.setattr(merge, "THREADS", 2)
     yield GraphTensors(open_bundle(null_bundle))
@@ -85,21 +85,6 @@ def test_adapters_and_weights_stay_as_they_are(mini: Any, tensors: GraphTensors)
     assert all(np.array_equal(buffers[name], pristine[name]) for name in names)
     after = {n: t for a in mini.adapters.values() for p in a.params.values() for n, t in p.tensors.items()}
     assert all(np.array_equal(after[name], before[name]) for name in before)
-
-
-def test_halves_of_a_kernel_are_computed_once() -> None:
-    program = {
-        "a": [["param", "w"], ["scale_in", "g"], ["slice_out", 0, 4]],
-        "b": [["param", "w"], ["scale_in", "g"], ["slice_out", 4, 8]],
-        "c": [["param", "w"], ["scale_out", "s"]],
-        "d": [["param", "n"], ["reshape", 1, 8, 1, 1]],
-    }
-    made = plan(parse_program(program))
-    assert made.direct == {"c": ("w", "s"), "d": ("n", "")}
-    ((steps, results),) = made.shared.items()
-    assert [step.op for step in steps] == ["param", "scale_in"]
-    assert [name for name, _ in results] == ["a", "b"]
-    assert made.reads == {"w": 1, "g": 1, "s": 1}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc/self/smaps is Linux's")
