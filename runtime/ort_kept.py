@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from colora.devices.errors import BundleError
 from colora.runtime.machine import cache_folder, cpu_facts
 from colora.runtime.onnx_file import Initializer, OnnxFile, read_onnx
 from colora.runtime.ort_layout import BLOCKS, Place
@@ -33,7 +34,7 @@ Places = dict[str, Place]
 def folder_of(graph: Path, read: OnnxFile, shapes: Mapping[str, tuple[int, ...]], build: str) -> Path:
     """Where a graph is kept. read: what it holds. shapes: of the tensors to be edited. build: of ONNX Runtime.
 
-    Raises: OSError if a constant can't be read.
+    Raises: OSError if a constant can't be read, BundleError if it is not beside the graph.
     """
     constants = [_numbers(graph.parent, x) for name, x in read.initializers.items() if name not in shapes]
     facts = [FORMAT, list(shapes.items()), build, cpu_facts()]
@@ -47,7 +48,7 @@ def recall(folder: Path) -> tuple[Path, Places]:
     """The optimised graph in a folder, and where its weights are.
 
     Raises: OSError, ValueError, TypeError, KeyError, AttributeError or RecursionError where nothing is kept or it is
-    damaged.
+    damaged; BundleError.
     """
     note = json.loads((folder / NOTE).read_bytes())
     if note["digest"] != _digest(folder, note["places"], note["constants"]):
@@ -98,10 +99,13 @@ def _digest(folder: Path, places: Any, constants: Any) -> str:
 
 
 def _numbers(folder: Path, stored: Initializer) -> bytes:
-    """Of an initializer; none where they are inside the ONNX file."""
+    """Of an initializer; none where they are inside the ONNX file. Raises: BundleError if they are elsewhere."""
     if not stored.file:
         return b""
-    with (folder / stored.file).open("rb") as data:
+    path = folder / stored.file
+    if Path(stored.file).name != stored.file or path.is_symlink() or not path.is_file():
+        raise BundleError(f"{folder} keeps numbers in {stored.file!r:.80}; expected a file beside the graph")
+    with path.open("rb") as data:
         data.seek(stored.offset)
         return data.read(stored.size_bytes or -1)
 

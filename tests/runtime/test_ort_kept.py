@@ -1,15 +1,18 @@
 """Graphs kept from one start to the next: taken where all is as before, made anew where anything is not."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from colora.devices.errors import BundleError
 from colora.runtime import backend_ort, ort_kept
 from colora.runtime.backend_ort import OrtBackend
 from colora.runtime.golden import golden_input
 from colora.runtime.manifest import ImageConvention
+from colora.runtime.onnx_file import Initializer, OnnxFile
 from colora.runtime.weights import Array
 
 
@@ -94,6 +97,16 @@ def test_so_do_the_package_and_the_processor(
         monkeypatch.setattr(f"{module}.{name}", value)
     result(graph)
     assert len(optimised) == len(list(cache.iterdir())) == 3
+
+
+@pytest.mark.parametrize("file", ["../secret", "/etc/hostname", "link", "pipe", "none"])
+def test_constants_are_read_beside_the_graph_only(graph: Path, tmp_path: Path, file: str) -> None:
+    (tmp_path / "secret").write_text("numbers")
+    (graph.parent / "link").symlink_to(tmp_path / "secret")
+    os.mkfifo(graph.parent / "pipe")
+    read = OnnxFile((), {"c": Initializer((1,), file, 0, size_bytes=4)})
+    with pytest.raises(BundleError, match="expected a file beside the graph"):
+        ort_kept.folder_of(graph, read, {}, "1")
 
 
 @pytest.mark.parametrize("name", ["optimised.onnx", "optimised.onnx.data", "places.json"])
