@@ -101,9 +101,14 @@ def from_pairs(source: Path, held_out: int | None = None) -> Examples:
     count = keep_out(len(pairs), held_out)
     kept = pairs[:: len(pairs) // count][:count] if count else []
     rest = [pair for pair in pairs if all(pair is not k for k in kept)]
+    return of_pairs(rest, kept, source.name)
+
+
+def of_pairs(pairs: Sequence[Pair], held_out: Sequence[Pair], name: str) -> Examples:
+    """These pairs to learn from, those to keep out; `name` says what they are."""
     return Examples(
-        lambda rng, patch: pair_crop(rest, patch, rng),
-        kept,
-        f"{len(rest)} pairs of {source.name}; {len(kept)} more held out",
-        [(pair.degraded, pair.clean) for pair in rest],
+        lambda rng, patch: pair_crop(pairs, patch, rng),
+        held_out,
+        f"{len(pairs)} pairs of {name}; {len(held_out)} more held out",
+        [(pair.degraded, pair.clean) for pair in pairs],
     )

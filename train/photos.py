@@ -20,7 +20,9 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 def picture_files(folder: Path) -> list[Path]:
-    """Pictures of `folder` and below, sorted by path. Raises ImageError where there is none."""
+    """Pictures of `folder` and below, sorted by path; a file is its own. Raises ImageError where there is none."""
+    if folder.is_file():
+        return [folder]
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
     if not files:
         raise ImageError(

@@ -9,7 +9,7 @@ import click
 import numpy as np
 import torch
 from colora.runtime.weights import weights_sha256
-from colora.train.backbones import DEFAULT_BACKBONE, find_backbone
+from colora.train.backbones import DEFAULT_BACKBONE, Backbone, find_backbone
 from colora.train.checkpoint import arrays, save_backbone
 from colora.train.degradations import (
     DECAY,
@@ -63,11 +63,12 @@ def pretrain(
     output: Path,
     config: FitConfig,
     *,
-    backbone: str = DEFAULT_BACKBONE,
+    backbone: str | Backbone = DEFAULT_BACKBONE,
     names: Sequence[str] = PROD,
     max_count: int = MAX_COUNT,
     mode: Mode = "random",
     decay: float = DECAY,
+    spoil: Degradation | None = None,
     batch: int = 4,
     patch: int = 128,
     patches: Sequence[Stage] = (),
@@ -75,15 +76,17 @@ def pretrain(
     seed: int = 0,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> str:
-    """Trains `backbone` from random weights on `photos` (folders of clean pictures) and writes it to `output`.
+    """Trains `backbone`, a name or a layout, from random weights on `photos` (clean pictures, and folders of such) and
+    writes it to `output`.
 
-    Each patch gets up to `max_count` of the degradations `names`, as `mode` and `decay` say: see `prod`. `output` names
-    a .safetensors file; the folder beside it, of the same stem, holds the resumable state and the curve. `patches` are
-    progressive ones, in place of `batch` and `patch`. held_out: see `keep_out`. Returns the weights' sha256. In a
-    process group the first process writes.
+    Each patch gets up to `max_count` of the degradations `names`, as `mode` and `decay` say: see `prod`; or what
+    `spoil` makes of it, another way to degrade in place of all these. `output` names a .safetensors file; the folder
+    beside it, of the same stem, holds the resumable state and the curve. `patches` are progressive ones, in place of
+    `batch` and `patch`. held_out: see `keep_out`. Returns the weights' sha256. In a process group the first process
+    writes.
     Raises ImageError as `require_usable` does, and what `fit` raises: the state in that folder belongs to one recipe.
     """
-    spec = find_backbone(backbone)
+    spec = find_backbone(backbone) if isinstance(backbone, str) else backbone
     files = [f for folder in photos for f in picture_files(folder)]
     train_files, kept_files = split(files, held_out)
     clean = [read_rgb(f) for f in train_files]
@@ -93,7 +96,7 @@ def pretrain(
     require_usable(clean, told, stages, spec.pad.multiple_of)
 
     def degrade(image: Image, rng: Generator) -> tuple[Image, str]:
-        return prod(image, rng, names, max_count, mode, decay)
+        return spoil(image, rng) if spoil else prod(image, rng, names, max_count, mode, decay)
 
     def draw(rng: Generator, patch: int) -> tuple[Image, Image]:
         image = clean_crop(clean, patch, rng)
@@ -105,7 +108,7 @@ def pretrain(
     if kept:
         validate = held_out_psnr(held_out_centres(kept, degrade, 256, spec.pad.multiple_of, seed))
     recipe = {
-        "method": "PROD",
+        "method": getattr(spoil, "__name__", "PROD"),
         "degradations": list(names),
         "max_count": max_count,
         "mode": mode,

@@ -53,16 +53,13 @@ def underfits(
     """Where the adapter is worse than the fully tuned copy on what it was trained on: by more than UNDERFIT_DB, and by
     more than two standard errors of the difference.
 
-    adapted_db, tuned_db: PSNR in dB of the same training patches, at least two. The two had `steps` and `tuned_steps`:
-    an adapter that had fewer can't be blamed, and the warning says so.
+    adapted_db, tuned_db: PSNR in dB of the same training patches; one tells nothing. The two had `steps` and
+    `tuned_steps`: an adapter that had fewer can't be blamed, and the warning says so.
     """
-    gaps = np.array(tuned_db) - np.array(adapted_db)
-    gap, error = float(gaps.mean()), float(gaps.std(ddof=1)) / math.sqrt(len(gaps))
+    gap, error = _ahead(tuned_db, adapted_db)
     if gap <= max(UNDERFIT_DB, 2 * error):
         return None
-    told = (
-        f"{gap:.2f} ± {error:.2f} dB below the fully tuned copy on {len(gaps)} patches that it was trained on"
-    )
+    told = f"{gap:.2f} ± {error:.2f} dB below the fully tuned copy on {len(tuned_db)} patches that it was trained on"
     if steps < tuned_steps:
         return (
             f"the adapter is {told}, but had {steps} steps and the copy {tuned_steps}: too few to say that it "
@@ -71,22 +68,28 @@ def underfits(
     return f"the adapter underfits: {told} (above {UNDERFIT_DB} dB is a warning): raise --budget, --steps or --lr"
 
 
+def _ahead(one_db: Sequence[float], other_db: Sequence[float]) -> tuple[float, float]:
+    """(mean of one - other, its standard error) in dB, over the same patches."""
+    gaps = np.array(one_db) - np.array(other_db)
+    error = float(gaps.std(ddof=1)) / math.sqrt(len(gaps)) if len(gaps) > 1 else math.inf
+    return float(gaps.mean()), error
+
+
 def worse_than_random(pre_trained_db: Sequence[float], random_db: Sequence[float], steps: int) -> str | None:
     """Where a copy that began from random weights restores patches of the training better than one that began from the
     backbone, both after `steps` steps on the same batches: by more than two standard errors of the difference.
 
-    Both in dB, of the same patches, at least two. That is the cheap half of the question: a random start that needs
-    more steps than these to overtake is not seen, while one that is ahead so soon tells that pre-training is in the
-    way.
+    Both in dB, of the same patches; one patch tells nothing. That is the cheap half of the question: a random start
+    that needs more steps than these to overtake is not seen, while one that is ahead so soon tells that pre-training is
+    in the way.
     """
-    gaps = np.array(random_db) - np.array(pre_trained_db)
-    gap, error = float(gaps.mean()), float(gaps.std(ddof=1)) / math.sqrt(len(gaps))
+    gap, error = _ahead(random_db, pre_trained_db)
     if gap <= 2 * error:
         return None
     return (
         f"pre-trained is worse than random initialisation: after {steps} steps of full tuning on the same batches, a "
-        f"copy that began from random weights is {gap:.2f} ± {error:.2f} dB ahead on {len(gaps)} patches: pre-train on "
-        "degradations nearer to the task, or tune a network from scratch"
+        f"copy that began from random weights is {gap:.2f} ± {error:.2f} dB ahead on {len(random_db)} patches: "
+        "pre-train on degradations nearer to the task, or tune a network from scratch"
     )
 
 

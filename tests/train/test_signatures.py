@@ -52,6 +52,7 @@ def test_an_adapter_that_underfits_its_training() -> None:
     unsure = tuned - 0.6 + np.resize([6.0, -6.0], 32)  # a mean of 0.6 ± 1.08
     assert underfits(list(unsure), list(tuned), 100, 100) is None
     assert underfits(list(tuned + 1), list(tuned), 100, 100) is None
+    assert underfits([20.0], [30.0], 100, 100) is None
 
 
 def test_an_adapter_that_had_fewer_steps_is_not_blamed() -> None:

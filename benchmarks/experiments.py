@@ -1,0 +1,286 @@
+"""The paper's experiments at a scale that two cores allow: `python -m colora.benchmarks.experiments NAME`.
+
+EXPERIMENTS says what each one runs and what the paper found. Runs are cached in the work folder: the same command goes
+on after a stop, and with more steps or pictures begins new runs beside the old ones. The end is a table, a plot, and a
+record, also of what differs from the paper. Sources of the paper's figures: read from the project page's plots.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import click
+from colora.benchmarks.experiment_data import REAL, split_photos
+from colora.benchmarks.experiment_export import export_check
+from colora.benchmarks.experiment_runs import Run, Scale, passes, perform
+from colora.benchmarks.experiment_view import Claim, Point, judge, label, markdown, plot, points, print_table
+from colora.benchmarks.record import RESULTS, environment, warn_if_dirty, write_record
+from colora.benchmarks.script import run as run_command
+from colora.devices.errors import ColoraError
+from colora.runtime.atomic import write_text
+
+PACKAGES = ("numpy", "torch", "opencv-python-headless")
+PAIRS, SEEDS = (16, 32, 64, 128), (0, 1)
+TASKS = ("rain", "haze", REAL)
+"""known to pre-training, new to it, and new and real"""
+
+NEW = ("haze", "raindrop", "lowlight", "haze+noise", "raindrop+jpeg")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Runs, and how they are told: a line for each value of `line`, along `axis`."""
+
+    title: str
+    runs: tuple[Run, ...]
+    line: str
+    """fields of Run, joined by "+", that tell the lines of the plot apart"""
+    axis: str
+    """field of Run along which they go"""
+    claims: tuple[Claim, ...] = ()
+    exports: bool = False
+    """whether the adapters are exported in the end, with their backbone"""
+
+
+def grid(**values: Sequence[Any]) -> tuple[Run, ...]:
+    """Runs of all combinations; fields that are not given are Run's own. The last field changes fastest."""
+    return tuple(Run(**dict(zip(values, chosen, strict=True))) for chosen in product(*values.values()))
+
+
+EXPERIMENTS: dict[str, Experiment] = {
+    "a": Experiment(
+        "FAIG-sized adapters, uniform ones, the decoder's, full tuning",
+        grid(seed=SEEDS, task=TASKS, pairs=PAIRS, method=("colora", "uniform", "decoder", "full")),
+        "method",
+        "pairs",
+        (
+            Claim("colora", "full", {16: -0.06, 32: -0.06, 64: -0.14, 128: -0.20}),
+            Claim("colora", "uniform", {16: 0.05, 32: 0.07, 64: 0.17, 128: 0.23}),
+            Claim("colora", "decoder", {16: 0.19, 32: 0.27, 64: 0.29, 128: 0.32}),
+        ),
+    ),
+    "b": Experiment(
+        "PROD, one degradation, fixed order, random initialisation; all fully tuned",
+        grid(
+            seed=SEEDS, task=TASKS, pairs=PAIRS, recipe=("prod", "single", "fixed", "none"), method=("full",)
+        ),
+        "recipe",
+        "pairs",
+        (
+            Claim("prod", "none", {16: 1.23, 32: 0.99, 64: 0.84, 128: 0.79}),
+            Claim("prod", "fixed", {16: 1.12, 32: 0.94, 64: 0.80, 128: 0.73}),
+            Claim("prod", "single", {16: 0.47, 32: 0.30, 64: 0.28, 128: 0.21}),
+        ),
+    ),
+    "c": Experiment(
+        "Budgets of 1 to 20 % of the backbone",
+        grid(
+            task=TASKS,
+            pairs=(64,),
+            budget=(0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2),
+            method=("colora", "uniform"),
+        )
+        + grid(task=TASKS, pairs=(64,), budget=(0.2,), method=("full",)),
+        "method",
+        "budget",
+        (Claim("colora", "uniform", {0.07: 0.17}),),
+    ),
+    "d": Experiment(
+        "Degradations and mixtures that pre-training never saw",
+        grid(
+            seed=SEEDS,
+            task=NEW,
+            pairs=(32,),
+            recipe=("prod", "none"),
+            method=("full",),
+        )
+        + grid(seed=SEEDS, task=NEW, pairs=(32,), method=("colora",)),
+        "recipe+method",
+        "pairs",
+        (
+            Claim("prod, full", "none, full", {32: 0.99}),
+            Claim("prod, colora", "none, full", {32: 0.93}),
+            Claim("prod, colora", "prod, full", {32: -0.06}),
+        ),
+    ),
+    "e": Experiment(
+        "A small Restormer",
+        grid(
+            task=("rain", "haze"),
+            pairs=(32,),
+            budget=(0.11,),
+            method=("colora", "uniform", "full"),
+            architecture=("restormer",),
+        ),
+        "method",
+        "task",
+        (
+            Claim("colora", "full", {"rain": -0.09, "haze": -0.09}),  # the average of six tasks
+        ),
+        exports=True,
+    ),
+    "f": Experiment(
+        "PROD, DegAE-style and Real-ESRGAN's two rounds; all fully tuned",
+        grid(
+            seed=SEEDS, task=TASKS, pairs=(16, 128), recipe=("prod", "degae", "real-esrgan"), method=("full",)
+        ),
+        "recipe",
+        "pairs",
+        (Claim("prod", "degae", {16: 0.68, 128: 0.54}), Claim("prod", "real-esrgan", {})),
+    ),
+    "g": Experiment(
+        "×2 super-resolution of bicubically enlarged pictures, which pre-training never saw",
+        grid(
+            seed=SEEDS,
+            task=("x2",),
+            pairs=(16, 64),
+            recipe=("prod", "none"),
+            method=("full",),
+        )
+        + grid(seed=SEEDS, task=("x2",), pairs=(16, 64), method=("colora",)),
+        "recipe+method",
+        "pairs",
+        (Claim("prod, full", "none, full", {}), Claim("prod, colora", "prod, full", {})),
+    ),
+}
+"""NAME → what it runs. Paper: averages over its six real tasks, NAFNet of 29 million numbers (e: Restormer of 26)."""
+
+
+def selected(
+    experiment: Experiment,
+    tasks: Sequence[str],
+    lines: Sequence[str],
+    seeds: int | None,
+    pairs: Sequence[int],
+) -> list[Run]:
+    """Runs that the options leave."""
+    return [
+        run
+        for run in experiment.runs
+        if (not tasks or run.task in tasks)
+        and (not lines or label({"run": asdict(run)}, experiment.line) in lines)
+        and (seeds is None or run.seed < seeds)
+        and (not pairs or run.pairs in pairs)
+    ]
+
+
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+def scale_options(function: Any) -> Any:
+    """An option for each field of Scale."""
+    for field in reversed(fields(Scale)):
+        flag = f"--{field.name.replace('_', '-')}"
+        kind = click.FloatRange(0, min_open=True) if isinstance(field.default, float) else click.IntRange(1)
+        function = click.option(flag, default=field.default, show_default=True, type=kind)(function)
+    return function
+
+
+@click.command()
+@click.argument("name", type=click.Choice([*EXPERIMENTS]))
+@click.option("--photos", multiple=True, required=True, type=FOLDER, help="Clean photographs; several.")
+@click.option("--real-train", type=FOLDER, help=f"Pairs of the real task, {REAL}, to adapt to.")
+@click.option("--real-test", type=FOLDER, help="Pairs of the real task, to validate and to test.")
+@click.option(
+    "--work", required=True, type=click.Path(file_okay=False, path_type=Path), help="Where runs are kept."
+)
+@click.option("--task", "tasks", multiple=True, help="Only these of its tasks.")
+@click.option("--only", "lines", multiple=True, help="Only these of its lines, e.g. full.")
+@click.option("--seeds", type=click.IntRange(1), help="Only so many of its seeds.")
+@click.option("--pairs", type=int, multiple=True, help="Only these of its numbers of pairs.")
+@click.option("--adapt-photos", default=128, show_default=True, help="Tiles kept for the few pairs of tasks.")
+@click.option("--estimate", is_flag=True, help="Only count what is to be trained.")
+@click.option("--threads", type=click.IntRange(1), help="Torch threads.")
+@click.option(
+    "-o", "--output", default=RESULTS, show_default=True, type=click.Path(path_type=Path), help="Folder."
+)
+@scale_options
+def command(
+    name: str,
+    photos: tuple[Path, ...],
+    real_train: Path | None,
+    real_test: Path | None,
+    work: Path,
+    tasks: tuple[str, ...],
+    lines: tuple[str, ...],
+    seeds: int | None,
+    pairs: tuple[int, ...],
+    adapt_photos: int,
+    estimate: bool,
+    threads: int | None,
+    output: Path,
+    **values: Any,
+) -> None:
+    """Run the experiment NAME; what is there of it already is not run again."""
+    experiment, scale = EXPERIMENTS[name], Scale(**values)
+    runs = selected(experiment, tasks, lines, seeds, pairs)
+    if not (real_train and real_test):
+        click.echo(f"without --real-train and --real-test the task {REAL} is left out")
+        runs = [run for run in runs if run.task != REAL]
+    if not runs:
+        raise click.UsageError("these options leave no run of the experiment")
+    click.echo(f"{name}: {experiment.title}; {len(runs)} runs; {scale}")
+    click.echo(f"{passes(runs, scale):,} patches of {scale.patch} px are trained on, what is cached included")
+    if estimate:
+        return
+    where = environment(PACKAGES)
+    warn_if_dirty(where)
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+    sources = split_photos(photos, adapt_photos, real_train, real_test)
+    results, refused = [], []
+    for number, run in enumerate(runs, 1):
+        click.echo(f"{number} of {len(runs)}: {run}")
+        try:
+            results.append(perform(run, scale, sources, work))
+        except ColoraError as error:  # a budget below what β takes; too few pictures
+            refused.append(f"{run}: {error}")
+            click.echo(f"left out: {error}")
+    if not results:
+        raise ColoraError("; ".join(refused))
+    told = points(results, experiment.line, experiment.axis)
+    exported = export_check(results, work) if experiment.exports else []
+    finish(name, experiment, scale, told, results, [*refused, *exported], where, output)
+
+
+def finish(
+    name: str,
+    experiment: Experiment,
+    scale: Scale,
+    told: list[Point],
+    results: list[dict[str, Any]],
+    notes: list[str],
+    where: Any,
+    output: Path,
+) -> None:
+    """Table, verdicts, plot and record."""
+    print_table(told, experiment.title, experiment.line, experiment.axis)
+    verdicts = [
+        line
+        for claim in experiment.claims
+        for line in judge(results, claim, experiment.line, experiment.axis)
+    ]
+    for line in [*verdicts, *notes]:
+        click.echo(line)
+    path = output / f"experiment-{name}.json"
+    content = {
+        "title": experiment.title,
+        "scale": asdict(scale),
+        "points": [asdict(point) for point in told],
+        "verdicts": verdicts,
+        "notes": notes,
+        "runs": results,
+    }
+    write_record(path, "experiment", where, content)
+    plot(told, experiment.title, experiment.axis, path.with_suffix(".png"))
+    text = markdown(told, experiment.title, experiment.line, experiment.axis, str(scale), [*verdicts, *notes])
+    write_text(path.with_suffix(".md"), text)
+    click.echo(f"{path}, {path.with_suffix('.png').name}, {path.with_suffix('.md').name}")
+
+
+if __name__ == "__main__":
+    run_command(command)
