@@ -5,6 +5,7 @@
 
 import shutil
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from colora.benchmarks.resident import in_fresh_process
 from colora.benchmarks.script import run
 from colora.benchmarks.soak_plan import make_plan, make_references
 from colora.benchmarks.soak_run import Outcome, Soak
+from colora.devices.errors import missing_extra
 from colora.runtime.atomic import write_text
 from colora.runtime.bundle import open_bundle
 from colora.runtime.policy import estimate
@@ -67,6 +69,8 @@ def command(
 
     The exit code is 1 if a result is wrong, a call fails, or memory grows.
     """
+    if find_spec("matplotlib") is None:  # known now, not after an hour
+        raise missing_extra("matplotlib", "bench", "the plot of a soak")
     where = environment(PACKAGES)
     warn_if_dirty(where)
     with tempfile.TemporaryDirectory() as folder:

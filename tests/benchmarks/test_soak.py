@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from colora.benchmarks import soak
 from colora.benchmarks.soak_plan import make_call, make_plan
 from colora.benchmarks.soak_run import Outcome
+from colora.devices.errors import MissingExtra
 from colora.runtime.session import Session
 
 SHORT = ["--count", "24", "--pictures", "2", "--size", "20"]
@@ -72,6 +73,12 @@ def test_a_wrong_pixel_and_an_error_are_found(
     assert (
         "call 6: Call(" in result.output and "TypeError: 'NoneType' object is not callable" in result.output
     )
+
+
+def test_what_the_plot_needs_is_missed_before_the_first_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(soak, "find_spec", lambda package: None)
+    with pytest.raises(MissingExtra, match=r"the plot of a soak needs the package 'matplotlib'"):
+        CliRunner().invoke(soak.command, SHORT, catch_exceptions=False)
 
 
 def test_growth_is_of_the_last_quarter_over_the_second() -> None:
