@@ -19,7 +19,7 @@ from colora.devices.cpu import WITHIN, CpuRates
 from colora.devices.plan import Plan, make_plan
 from colora.devices.workload import Workload
 from colora.runtime.bundle import open_bundle
-from colora.runtime.cpu_rates import fit_rates, rates_record
+from colora.runtime.cpu_rates import cache_bytes, fit_rates, rates_record
 from colora.runtime.workload import bundle_workload
 
 PACKAGES = ("numpy", "onnxruntime", "openvino", "onnx", "torch")
@@ -31,9 +31,10 @@ MODULE = "colora.benchmarks.predictions_run"
 MB = 1e6
 
 MEASURED = {
-    "rates": f"Three for each backend and policy, from runs of {'; '.join(FITTED)}, random weights, at "
-    f"{' and '.join(map(str, FITTED_SIZES))} px: products, bytes, functions a second (runtime/cpu_rates.py), the "
-    "least squares of relative errors. None of the networks judged is among them.",
+    "rates": f"Four for each backend and policy, from runs of {'; '.join(FITTED)}, random weights, at "
+    f"{' and '.join(map(str, FITTED_SIZES))} px: products, bytes near and far, functions a second (devices/cpu.py), "
+    "the least squares of relative errors, products at most at the rate of numpy's product of two 2048×2048 matrices. "
+    "None of the networks judged is among them.",
     "time": "The least of several runs of the network on one square picture, fitted and judged networks by turns in "
     "one process, order rotating. One thread: CPU time of the process. Predicted: the middle of the plan's range.",
     "memory": "Resident memory of a fresh process at the peak of a run (VmHWM, set back before it), one task, opening "
@@ -69,7 +70,9 @@ def judge(
         asked = ";".join(f"{name}@{size}" for name, size in cases)
         seconds = in_fresh_process(f"{MODULE}:times", folder, backend, policy, threads, rounds, asked)
         measured = dict(zip(cases, seconds, strict=True))
-        rates = fit_rates([(workloads[n], s * s, t) for (n, s), t in measured.items() if n in FITTED])
+        most = in_fresh_process(f"{MODULE}:product_rate", threads, rounds)
+        runs = [(workloads[n], s * s, t) for (n, s), t in measured.items() if n in FITTED]
+        rates = fit_rates(runs, cache_bytes(int(threads)), most)
         found.setdefault(backend, {})[policy] = rates
         for (name, size), took in measured.items():
             told = f"{name}, {size} px, {backend} {policy}"
@@ -143,8 +146,9 @@ def command(threads: int, ways: tuple[str, ...], rounds: int, bundles: Path | No
     for backend, of in rates.items():
         for policy, x in of.items():
             click.echo(
-                f"rates of {backend} {policy}: {x.products_per_s / 1e9:.0f} GFLOP/s, {x.bytes_per_s / 1e9:.1f} GB/s, "
-                f"{x.functions_per_s / 1e6:.0f} M functions/s"
+                f"rates of {backend} {policy}: {x.products_per_s / 1e9:.0f} GFLOP/s, "
+                f"{x.near_bytes_per_s / 1e9:.1f} GB/s to {x.cache_bytes / 2**20:g} MiB, then "
+                f"{x.far_bytes_per_s / 1e9:.1f}, {x.functions_per_s / 1e6:.0f} M functions/s"
             )
     missed = sum(d.holds is False for d in demands)
     click.echo(f"{len(demands) - missed} of {len(demands)} within {WITHIN:.0%}; {path} and .md")

@@ -16,6 +16,7 @@ JUDGED = ("nafnet-small", "nafnet-sidd-w32", "restormer-tiny")
 """Of train/backbones.py: 5.9 M, 29 M and 0.7 M parameters."""
 FITTED = ("NAFNet, width 16", "NAFNet, width 48", "Restormer, dim 24")
 """Layouts that are none of those: rates and footprints come from these alone."""
+SIDE = 2048
 SAME = 1.0
 """Golden tolerance: weights are random, and nobody looks at the pictures."""
 
@@ -29,7 +30,7 @@ def export(name: str, folder: str) -> str:
     from colora.train.nafnet import NAFNetConfig
     from colora.train.restormer import RestormerConfig
 
-    layouts = (
+    layouts: tuple[NAFNetConfig | RestormerConfig, ...] = (
         NAFNetConfig(16, (1, 1, 2), 2, (1, 1, 1)),
         NAFNetConfig(48, (1, 2), 2, (1, 1)),
         RestormerConfig(dim=24, blocks=(1, 1, 1, 2), refinement_blocks=1),
@@ -65,6 +66,19 @@ def times(folder: str, backend: str, policy: str, threads: str, rounds: str, cas
                 if number >= 0:
                     found[case] = min(found[case], clock() - begin)
     return [*found.values()]
+
+
+def product_rate(threads: str, rounds: str) -> float:
+    """Operations a second of a float32 product of two square matrices by numpy, clocked as `times` does."""
+    clock = time.process_time if threads == "1" else time.perf_counter
+    rng = np.random.default_rng(0)
+    a, b = (rng.standard_normal((SIDE, SIDE), np.float32) for _ in "ab")
+    found = float("inf")
+    for _ in range(int(rounds) + 1):
+        begin = clock()
+        a @ b
+        found = min(found, clock() - begin)
+    return 2 * SIDE**3 / found
 
 
 def memory(folder: str, backend: str, policy: str, threads: str, name: str, sizes: str) -> list[int]:

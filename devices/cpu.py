@@ -1,12 +1,13 @@
 """What a bundle takes on a CPU: memory by what its backend holds, time by rates measured on that very CPU.
 
 Time: a roofline without overlap (Williams, Waterman, Patterson, "Roofline", CACM 2009, takes the longer of arithmetic
-and memory; on a core of a CPU neither hides the other): products / rate + bytes / bandwidth + functions / rate. The
-rates are those of one backend with so many threads, not of the processor alone: what it fuses or reorders is in them.
+and memory; on a core of a CPU neither hides the other): products / rate + functions / rate + bytes / bandwidth, where
+what an operator reads and writes is near if all of it fits the cores' own caches, else far. The rates are those of one
+backend with so many threads, not of the processor alone: what it fuses or reorders is in them.
 No table has them: `python -m colora.benchmarks.predictions` finds them by running other networks.
 """
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from colora.devices.workload import Workload
 
@@ -60,19 +61,24 @@ class CpuRates:
     """Of a machine with one backend. inf: what takes no time of its own."""
 
     products_per_s: float
-    bytes_per_s: float
+    near_bytes_per_s: float
+    far_bytes_per_s: float
     functions_per_s: float
+    cache_bytes: int
+    """An operator that reads and writes no more than this is near."""
 
     def __post_init__(self) -> None:
-        if not min(self.products_per_s, self.bytes_per_s, self.functions_per_s) > 0:
+        if not min(astuple(self)) > 0:
             raise ValueError(f"{self}; expected rates above 0")
 
     def shares(self, workload: Workload, pixels: int) -> dict[str, float]:
-        """Seconds of one run that products, memory and functions take."""
-        moved = workload.moved_bytes_per_pixel * pixels + workload.weight_bytes
+        """Seconds of one run that products, near and far bytes and functions take; weights are far."""
+        moved = [each * pixels for each in workload.operator_bytes_per_pixel]
+        near = sum(each for each in moved if each <= self.cache_bytes)
         return {
             "arithmetic": workload.products_per_pixel * pixels / self.products_per_s,
-            "memory": moved / self.bytes_per_s,
+            "cache": near / self.near_bytes_per_s,
+            "memory": (sum(moved) - near + workload.weight_bytes) / self.far_bytes_per_s,
             "functions": workload.functions_per_pixel * pixels / self.functions_per_s,
         }
 

@@ -74,7 +74,7 @@ class Plan:
     seconds: tuple[float, float] | None
     """For one image; None where no rate is known."""
     bound: str
-    """`memory`, `arithmetic` or, on a CPU, `functions`: what takes longest; empty without rates."""
+    """`memory`, `arithmetic` or, on a CPU, `cache` or `functions`: what takes longest; empty without rates."""
     notes: tuple[str, ...] = ()
     """What was assumed or left open."""
 
@@ -131,8 +131,11 @@ def make_plan(
     if not ways:
         raise PlanError(f"policy {policy!r} of {backend} is not planned; expected {' or '.join(footprints)}")
     for name in ways:
-        rate = _rates(workload, device, mode) if rates is None else rates
-        rate = rate.get(name) if isinstance(rate, Mapping) else rate
+        rate: Rates | CpuRates | None
+        if rates is None:
+            rate = _rates(workload, device, mode)
+        else:
+            rate = rates.get(name) if isinstance(rates, Mapping) else rates
         notes = [] if rate else [_unknown_rate(workload, device)]
         if available is None:
             notes.append(f"memory of {device.title} is not known: nothing was held against it")

@@ -24,6 +24,8 @@ class Workload:
     """Of the operations, those of convolutions and matrix products, depthwise ones left out: they wait for memory."""
     functions_per_pixel: float = 0.0
     """Numbers that erf, division and softmax give, which cost a CPU as much as tens of operations each."""
+    operator_bytes_per_pixel: tuple[float, ...] = ()
+    """Read and written by each node that moves anything; together `moved_bytes_per_pixel`."""
 
     def __post_init__(self) -> None:
         if self.precision not in ("fp32", "fp16", "int8"):

@@ -94,7 +94,7 @@ def lines(latency: Latency, telemetry: Telemetry | None, title: str) -> list[str
     told = [title, f"{latency.restore.n} rounds, {latency.tiles} tiles each", *table(times)]
     if telemetry is None:
         return told
-    rows = [("sensor", "least", "mean", "most")]
+    rows: list[tuple[str, ...]] = [("sensor", "least", "mean", "most")]
     rows += _rows("power, mW", telemetry.power_mw, "")
     rows += _rows("temperature, °C", telemetry.temperature_c, ".1f")
     rows += _rows("clock, MHz", telemetry.clock_mhz, "")
@@ -113,7 +113,7 @@ def lines(latency: Latency, telemetry: Telemetry | None, title: str) -> list[str
     ]
 
 
-def _rows(kind: str, found: Mapping[str, Spread], form: str) -> list[tuple[str, str, str, str]]:
+def _rows(kind: str, found: Mapping[str, Spread], form: str) -> list[tuple[str, ...]]:
     return [
         (f"{kind} {name}", *(format(value, form or ".0f") for value in (x.least, x.mean, x.most)))
         for name, x in found.items()

@@ -69,6 +69,12 @@ def graph_workload(path: Path, input_name: str, size: int, precision: str = "fp3
             f"first {unknown[0]}: it can't be planned; export it again"
         )
     heavy = {n for node in nodes if node.op_type in HEAVY for n in (*node.input, *node.output) if n in sizes}
+    moved = [
+        sum(sizes[n] for n in (*node.input, *node.output) if n in sizes)
+        for node in nodes
+        if node.op_type not in VIEWS
+    ]
+    functions = sum(math.prod(shapes[node.output[0]]) for node in nodes if node.op_type in FUNCTIONS)
     pixels = size * size
     return Workload(
         operations_per_pixel=sum(_operations(node, shapes, weights) for node in nodes) / pixels,
@@ -82,18 +88,11 @@ def graph_workload(path: Path, input_name: str, size: int, precision: str = "fp3
             if n in heavy
         )
         / pixels,
-        moved_bytes_per_pixel=sum(
-            sizes[n]
-            for node in nodes
-            if node.op_type not in VIEWS
-            for n in (*node.input, *node.output)
-            if n in sizes
-        )
-        / pixels,
+        moved_bytes_per_pixel=sum(moved) / pixels,
         precision=precision,
         products_per_pixel=sum(_products(node, shapes, weights) for node in nodes) / pixels,
-        functions_per_pixel=sum(math.prod(shapes[n.output[0]]) for n in nodes if n.op_type in FUNCTIONS)
-        / pixels,
+        functions_per_pixel=functions / pixels,
+        operator_bytes_per_pixel=tuple(each / pixels for each in moved if each),
     )
 
 

@@ -18,21 +18,24 @@ WORKLOAD = Workload(
     factor_bytes=1_000_000,
     products_per_pixel=200_000,
     functions_per_pixel=50,
+    operator_bytes_per_pixel=(2_000, 6_000, 12_000),
 )
-RATES = CpuRates(1e11, 1e10, 1e8)
+RATES = CpuRates(1e11, 4e10, 1e10, 1e8, 8_000_000)
 CPU = find_device("cpu")
 
 
 def test_time_is_the_sum_of_what_products_memory_and_functions_take() -> None:
     shares = RATES.shares(WORKLOAD, 1000)
-    assert shares == pytest.approx({"arithmetic": 2e-3, "memory": 44e6 / 1e10, "functions": 5e-4})
+    near, far = 8e6 / 4e10, (12e6 + 24e6) / 1e10  # weights are far
+    expected = {"arithmetic": 2e-3, "cache": near, "memory": far, "functions": 5e-4}
+    assert shares == pytest.approx(expected)
     assert RATES.seconds(WORKLOAD, 1000) == pytest.approx(sum(shares.values()))
     with pytest.raises(ValueError, match="expected rates above 0"):
-        CpuRates(1e11, 0, 1e8)
+        CpuRates(1e11, 0, 1e10, 1e8, 1)
 
 
 def test_a_plan_takes_the_rates_of_its_policy_and_allows_them_their_error() -> None:
-    slow = CpuRates(1e10, 1e9, 1e7)
+    slow = CpuRates(1e10, 4e9, 1e9, 1e7, 8_000_000)
     plan = make_plan(WORKLOAD, CPU, (64, 64), rates={"merged": RATES, "refit": slow}, policy="refit")
     seconds = slow.seconds(WORKLOAD, 64 * 64)
     assert plan.seconds == pytest.approx((0.75 * seconds, 1.25 * seconds))
