@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from colora.devices.probe import Machine
-from colora.runtime import backend_tensorrt, engine, engines
+from colora.runtime import atomic, backend_tensorrt, engine, engines
 from colora.runtime.cuda_memory import Cuda
 
 ORIN = Machine(
@@ -31,6 +31,12 @@ def double(name: str) -> Any:
 
 
 CUDA, TENSORRT = double("cuda_double"), double("tensorrt_double")
+
+
+@pytest.fixture(autouse=True)
+def unflushed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody pulls the plug here, and waiting for the disk is most of what these tests would take."""
+    monkeypatch.setattr(atomic, "flush", lambda path: None)
 
 
 @pytest.fixture

@@ -49,15 +49,18 @@ class Faults:
 
 
 def network(w: dict[str, Any], x: Any) -> Any:
-    """The mini network over graph tensors, as its numpy reference in float64 has it."""
+    """The mini network over graph tensors, in float64; 1×3×H×W → the same."""
     height, width = x.shape[2:]
-    padded = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (1, 1), (1, 1)))
-    windows = [padded[:, :, i : i + height, j : j + width] for i in range(3) for j in range(3)]
-    kernels = w["w1"].reshape(8, 3, 9).astype(np.float64)
-    y = sum(np.einsum("oi,nihw->nohw", kernels[:, :, k], part) for k, part in enumerate(windows))
-    y = y + w["b1"][:, None, None]
-    a, b = (np.einsum("oi,nihw->nohw", w[f"w2{s}"][:, :, 0, 0], y) + w[f"b2{s}"][:, None, None] for s in "ab")
-    return x + np.einsum("oi,nihw->nohw", w["w3"][:, :, 0, 0], a * b) + w["b3"][:, None, None]
+    padded = np.pad(x[0].astype(np.float64), ((0, 0), (1, 1), (1, 1)))
+    windows = [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
+    columns = np.stack(windows, axis=1).reshape(27, -1)
+
+    def convolution(kernel: str, bias: str, columns: Any) -> Any:
+        return w[kernel].reshape(len(w[kernel]), -1).astype(np.float64) @ columns + w[bias][:, None]
+
+    y = convolution("w1", "b1", columns)
+    gated = convolution("w2a", "b2a", y) * convolution("w2b", "b2b", y)
+    return x + convolution("w3", "b3", gated).reshape(x.shape)
 
 
 class Double(ModuleType):
