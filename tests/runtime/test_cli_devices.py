@@ -1,13 +1,19 @@
 """`colora devices`."""
 
-import platform
+from __future__ import annotations
 
+import platform
+from pathlib import Path
+
+import pytest
 from click.testing import CliRunner
 from colora.devices.catalogue import DEVICES
+from colora.devices.cpu import CpuRates
+from colora.devices.errors import PlanError
 from colora.devices.plan import MIB, Rates, make_plan
 from colora.devices.probe import Gpu, Machine
 from colora.devices.workload import Workload
-from colora.runtime.cli_devices import command, here_lines, parse_size, plan_lines, table
+from colora.runtime.cli_devices import bundle_plan, command, here_lines, parse_size, plan_lines, table
 
 
 def test_every_device_and_release_is_listed_and_the_alias_explained() -> None:
@@ -97,3 +103,32 @@ def test_sizes_are_width_by_height() -> None:
     result = CliRunner().invoke(command, ["--plan", "nowhere", "--image", "1280"])
     assert result.exit_code == 2
     assert "got '1280'; expected WIDTHxHEIGHT, e.g. 1280x720" in result.output
+
+
+def test_a_plan_for_a_cpu_tells_where_its_rates_come_from() -> None:
+    workload = Workload(
+        *(1000, 20 * MIB, 100, 1000, 2000), products_per_pixel=1000, operator_bytes_per_pixel=(2000,)
+    )
+    rates = {"merged": CpuRates(1e9, 1e9, 1e9, 1e9, 1)}
+    lines = plan_lines(make_plan(workload, DEVICES["cpu"], (256, 256), policy="merged", rates=rates))
+    seconds = rates["merged"].seconds(workload, 256 * 256)
+    assert lines[-3:-1] == [
+        f"time         {750 * seconds:.3g} to {1250 * seconds:.3g} ms, predicted: nobody measured it; memory-bound",
+        f"             {1000 * seconds:.3g} ms by the rates measured there, ±25%",
+    ]
+
+
+def test_a_plan_here_takes_the_memory_and_the_power_mode_that_are_there(ort_bundle: Path) -> None:
+    board = Machine(
+        *("aarch64", "3.10.12"),
+        modules=("p3767-0005",),
+        l4t="36.4.3",
+        memory_bytes=6000 * MIB,
+        power_mode="15W",
+    )
+    plan = bundle_plan(ort_bundle, (16, 16), here=board)
+    assert (plan.device.name, plan.mode) == ("jetson-orin-nano-8gb", "15W")
+    assert plan.available_bytes is not None and plan.available_bytes < 6000 * MIB
+    unknown = Machine("aarch64", "3.10.12", model="Acme Box", modules=("p9999-0000",), l4t="36.4.3")
+    with pytest.raises(PlanError, match=r"'Acme Box' \(p9999-0000\) is not in the table.*with --target"):
+        bundle_plan(ort_bundle, (16, 16), here=unknown)
