@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from colora.runtime.default import restore
     from colora.runtime.metrics import Metrics, Timings, prometheus_text
     from colora.runtime.service import Service
-    from colora.runtime.session import Session, SessionFacts, load
+    from colora.runtime.session import Session, load
+    from colora.runtime.session_facts import SessionFacts
 
 __all__ = [
     "BackendError",
@@ -55,7 +56,7 @@ _MODULES = {
     "Metrics": "metrics",
     "Service": "service",
     "Session": "session",
-    "SessionFacts": "session",
+    "SessionFacts": "session_facts",
     "Timings": "metrics",
     "add_task": "bundle",
     "load": "session",

@@ -4,7 +4,7 @@ import gc
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from threading import RLock
 from types import TracebackType
@@ -12,17 +12,16 @@ from typing import Any
 
 from colora.devices.errors import BackendError, ImageError, unknown
 from colora.runtime import tiles
-from colora.runtime.backend import BACKENDS, BackendFacts, backend_class
+from colora.runtime.backend import BACKENDS, backend_class
+from colora.runtime.batch import by_recipe, read_all
 from colora.runtime.bundle import Bundle, open_bundle
 from colora.runtime.choice import AUTO, LEAST_CONFIDENCE, NOTHING, Choice, choose
 from colora.runtime.fastest import Fastest, fastest
-from colora.runtime.hot import recipe_of
 from colora.runtime.image import as_image
 from colora.runtime.metrics import Metrics, Timings
-from colora.runtime.mixture import task_strengths
 from colora.runtime.policy import POLICIES
+from colora.runtime.session_facts import SessionFacts, facts_of
 from colora.runtime.switch import Switcher
-from colora.runtime.use import Recipe, recipe, told
 from colora.runtime.watchdog import REOPEN_LIMIT, watched
 from colora.runtime.weights import Array
 
@@ -35,33 +34,6 @@ rounded, and a device may round sums too), bf16 two (2e-3). An int8 graph is hel
 another machine's kernels round a few numbers to the next of 256 steps. Weights of the wrong task, or none, differ by
 more: rain and noise from the backbone by 7e-2.
 """
-
-
-@dataclass(frozen=True)
-class SessionFacts:
-    """What a session is."""
-
-    bundle: str
-    kind: str
-    backbone: str
-    target: str
-    precision: str
-    policy: str
-    """How weights change: `refit`, `merged`, or `refit+merged`, with graphs of their own for hot tasks."""
-    why: str
-    """Why this policy, and where the backend was `auto`, why this backend."""
-    memory_budget: int | None
-    estimated_bytes: int
-    """Of what is open now, by the rule of runtime/policy.py."""
-    merged_room: int
-    """Merged graphs that may be open at once."""
-    hot: tuple[str, ...]
-    """Mixtures whose merged graphs are open, the one used last at the end."""
-    tasks: tuple[str, ...]
-    refused: Mapping[str, str]
-    """Task → why its file, as last seen, is refused."""
-    switchable_tensors: int
-    backend: BackendFacts
 
 
 def load(
@@ -176,24 +148,12 @@ class Session:
         are read first.
         Raises: ImageError naming the picture's number, before anything is run; else as `restore`.
         """
-        if len(images) != len(tasks):
-            raise ImageError(
-                f"{len(images)} pictures and {len(tasks)} tasks; expected a task for each picture"
-            )
-        pictures = []
-        for i, image in enumerate(images):
-            try:
-                pictures.append(as_image(image))
-            except ImageError as e:
-                raise ImageError(f"picture {i} of the batch: {e}") from e
-        tasks = [
+        pictures = read_all(images, tasks)
+        chosen = [
             self.choose(picture).task if task == AUTO else task
             for task, picture in zip(tasks, pictures, strict=True)
         ]
-        groups: dict[Recipe, list[int]] = {}
-        for i, task in enumerate(tasks):
-            asked = recipe(task_strengths(task or self.bundle.manifest.task, strength))
-            groups.setdefault(asked, []).append(i)
+        groups = by_recipe(chosen, self.bundle.manifest.task, strength)
         for name in {name for mixture in groups for name, _ in mixture} - {*self.tasks, NOTHING}:
             raise unknown("task", name, self.tasks)
         with self._lock:
@@ -201,7 +161,7 @@ class Session:
         results: dict[int, Array] = {}
         for mixture in sorted(groups, key=lambda mixture: mixture not in at_hand):
             for i in groups[mixture]:
-                results[i] = self.restore(pictures[i], tasks[i], strength)
+                results[i] = self.restore(pictures[i], chosen[i], strength)
         return [results[i] for i in range(len(pictures))]
 
     def prefetch(self, task: str | Mapping[str, float], strength: float = 1.0) -> None:
@@ -257,25 +217,8 @@ class Session:
 
     def describe(self) -> SessionFacts:
         """Facts for reports. Raises: BackendError when closed."""
-        manifest = self.bundle.manifest
         with self._lock:
-            return SessionFacts(
-                bundle=str(self.bundle.path),
-                kind=manifest.kind,
-                backbone=manifest.backbone,
-                target=manifest.target,
-                precision=manifest.precision,
-                policy=self._switcher.policy,
-                why=self._switcher.why,
-                memory_budget=self._switcher.memory_budget,
-                estimated_bytes=self._switcher.estimated_bytes(),
-                merged_room=self._switcher.room(),
-                hot=tuple(told(recipe_of(key)) for key in self._switcher.hot.keys),
-                tasks=self.tasks,
-                refused=self._switcher.adapters.refused,
-                switchable_tensors=len(manifest.program),
-                backend=self._switcher.describe(),
-            )
+            return facts_of(self.bundle, self._switcher)
 
     def metrics(self) -> Metrics:
         """What the session has done so far; also when closed. `prometheus_text` makes a scrape of it."""
