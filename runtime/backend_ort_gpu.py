@@ -4,9 +4,10 @@ Merged only, by rule: both providers take their own copy of the weights, on the 
 opens, and ONNX Runtime has no way to change it (TensorRT's refit is not offered), so that an edit in place would not be
 seen.
 
-TensorRT's engines are kept in the bundle, in `engines/ort/`. The provider names them by the operators of a graph and
-not by its numbers (microsoft/onnxruntime #6455), so that one task would be given the engine of another: each set of
-weights has a folder of its own.
+TensorRT's engines are kept in the bundle, in `engines/ort/` (of a signed one, in the user's cache). The provider names
+them by the operators of a graph and not by its numbers (microsoft/onnxruntime #6455), so that one task would be given
+the engine of another: each set of weights has a folder of its own. TF32 can't be turned off in that provider (#21457):
+where a float32 bundle fails its golden check, set NVIDIA_TF32_OVERRIDE=0.
 """
 
 import hashlib
@@ -23,7 +24,7 @@ from colora.devices.probe import Machine
 from colora.runtime.backend import BackendFacts
 from colora.runtime.bundle import GRAPH, MANIFEST
 from colora.runtime.engine import profile_shapes
-from colora.runtime.engines import FOLDER, tensors_sha256
+from colora.runtime.engines import engines_root, tensors_sha256
 from colora.runtime.manifest import ImageConvention, Manifest, parse_manifest
 from colora.runtime.preflight import machine_here
 from colora.runtime.weights import Array
@@ -173,7 +174,7 @@ def cache_folder(graph: Path, manifest: Manifest, weights: Mapping[str, Array], 
         str(profile_shapes(manifest.shapes)),
         manifest.precision,
     ]
-    return graph.parent / FOLDER / "ort" / hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    return engines_root(graph.parent) / "ort" / hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def remedy(machine: Machine) -> str:

@@ -94,11 +94,8 @@ def monitor(api: ModuleType, watch: Watch) -> "trt.IProgressMonitor":
 
 
 @contextmanager
-def build_bar(title: str, force: bool = False) -> Iterator[Progress | None]:
-    """A bar on stderr for a build, once it begins; None where nobody looks at stderr, or rich is not there.
-
-    force: also where stderr is no terminal, which then gets a line at the end.
-    """
+def build_bar(title: str) -> Iterator[Progress | None]:
+    """A bar on stderr for a build, once it begins; None where stderr is no terminal, or rich is not there."""
     try:
         from rich.console import Console
         from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -106,7 +103,7 @@ def build_bar(title: str, force: bool = False) -> Iterator[Progress | None]:
     except ImportError:
         yield None
         return
-    if not (force or sys.stderr.isatty()):
+    if not sys.stderr.isatty():
         yield None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())

@@ -2,7 +2,8 @@
 
 An engine runs on one kind of GPU with one version of TensorRT, and can't be told from another by its looks, so a
 record beside it says what it is made of and for, and nothing is opened that does not match to the last hash.
-An engine is machine code: who can write to a bundle's folder decides what runs.
+An engine is machine code: who can write to its folder decides what runs. No signature covers what is built on a
+device, so engines of a signed bundle lie in the user's own cache instead.
 """
 
 import dataclasses
@@ -19,8 +20,10 @@ from colora.devices.errors import BackendError, BundleError
 from colora.devices.probe import Machine
 from colora.runtime.atomic import write_text
 from colora.runtime.build_progress import Progress
+from colora.runtime.bundle import MANIFEST
 from colora.runtime.cuda_memory import Cuda
 from colora.runtime.engine import Built, build, profile_shapes
+from colora.runtime.machine import cache_folder
 from colora.runtime.manifest import Manifest
 from colora.runtime.preflight import (
     GRAPH_FILES,
@@ -31,6 +34,7 @@ from colora.runtime.preflight import (
     here,
     machine_here,
 )
+from colora.runtime.sign import SIGNATURE
 from colora.runtime.weights import Array
 
 FOLDER = "engines"
@@ -88,7 +92,8 @@ class Engines:
         self._graph, self._manifest, self._api, self._cuda = graph, manifest, api, cuda
         self._machine = machine or machine_here()
         self.here: Here = here(api, cuda, self._machine)
-        self.folder = graph.parent / FOLDER / self.here.folder
+        self._root = engines_root(graph.parent)
+        self.folder = self._root / self.here.folder
 
     def key(self, weights: Mapping[str, Array], refit: bool) -> EngineKey:
         """Of the engine with these tensors in place of the graph's. refit: they stay changeable."""
@@ -115,8 +120,8 @@ class Engines:
     def check(self, key: EngineKey) -> Path:
         """The file of an engine that is there, whole and of this key. Raises: BackendError saying what differs."""
         file = self.file(key)
-        if not file.resolve().is_relative_to(self._graph.parent.resolve()):
-            raise BundleError(f"{file} leads out of the bundle to {file.resolve()}: refused; remove the link")
+        if not file.resolve().is_relative_to(self._root.parent.resolve()):
+            raise BundleError(f"{file} leads out of its folder to {file.resolve()}: refused; remove the link")
         record = read_record(file.with_suffix(".json"))
         if record is None or not file.is_file():
             raise BackendError(
@@ -200,6 +205,14 @@ class Engines:
             for old in (file.with_suffix(".json"), file):
                 with suppress(OSError):
                     old.unlink()
+
+
+def engines_root(bundle: Path) -> Path:
+    """`engines/` of a bundle; of a signed one, a folder of `cache_folder` for that very manifest."""
+    if not (bundle / SIGNATURE).is_file():
+        return bundle / FOLDER
+    digest = hashlib.sha256((bundle / MANIFEST).read_bytes()).hexdigest()
+    return cache_folder() / FOLDER / digest[:16]
 
 
 def tensors_sha256(tensors: Mapping[str, Array]) -> str:

@@ -1,6 +1,7 @@
 """Building engines, and knowing which fit."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from colora.devices.errors import BackendError, BundleError, PlanError
 from colora.runtime import engines as engines_module
 from colora.runtime import preflight
+from colora.runtime.build_progress import build_bar
 from colora.runtime.bundle import open_bundle
 from colora.runtime.cuda_memory import Cuda
 from colora.runtime.engine import build
@@ -122,6 +124,17 @@ def test_progress_is_one_share_of_all(ort_bundle: Path, trt: Any) -> None:
     assert seen[0][0] == "Timing tactics"
 
 
+def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("rich")
+    with build_bar("engine") as progress:
+        assert progress is None
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with build_bar("engine") as progress:
+        assert progress is not None
+        progress("Timing tactics", 0.5)
+    assert "engine: Timing tactics" in capsys.readouterr().err
+
+
 def test_a_graph_that_can_not_be_read(ort_bundle: Path, trt: Any) -> None:
     (ort_bundle / "graph.onnx").write_bytes(b"\x3a\x00")
     with pytest.raises(BackendError, match=r"can't read it: Failed to parse the ONNX model.: export it for"):
@@ -184,11 +197,21 @@ def test_a_damaged_engine_is_built_anew(ort_bundle: Path, trt: Any, damage: str)
     assert len(trt.builds) == 2
 
 
+def test_engines_of_a_signed_bundle_are_the_users_own(
+    ort_bundle: Path, trt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (ort_bundle / "manifest.sig").write_bytes(b"of somebody")
+    file = the_engines(ort_bundle, trt).obtain({}, False)
+    assert file.is_relative_to(tmp_path / "cache" / "colora" / "engines") and file.is_file()
+    assert not (ort_bundle / "engines").exists()
+
+
 def test_a_link_out_of_the_bundle_is_refused(ort_bundle: Path, trt: Any, tmp_path: Path) -> None:
     engines = the_engines(ort_bundle, trt)
     engines.folder.mkdir(parents=True)
     engines.file(engines.key({}, False)).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(BundleError, match="leads out of the bundle"):
+    with pytest.raises(BundleError, match="leads out of its folder"):
         engines.obtain({}, False)
 
 
