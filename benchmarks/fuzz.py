@@ -33,7 +33,7 @@ HANG_S = 60.0
 BATCH = 250
 """Cases of one process."""
 MEASURED = {
-    "bundles": "A bundle of nafnet-tiny with two tasks, damaged in one way (benchmarks/fuzz_bundles.py), loaded, and "
+    "bundles": "A bundle of nafnet-tiny with two tasks, damaged in one way (benchmarks/fuzz_ways.py), loaded, and "
     "one picture restored. Refused: a ColoraError that names the bundle or a file in it. Accepted: the bits of the "
     "whole bundle; within 0.02 where the damage was given right hashes: only the golden check (0.001) is left then.",
     "images": "A picture file of one of the kinds in benchmarks/fuzz_images.py, damaged, read by `read_image`. "

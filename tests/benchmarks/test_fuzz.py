@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from colora.benchmarks import fuzz
-from colora.benchmarks.fuzz_bundles import WAYS, BundleCases, rehash
+from colora.benchmarks.fuzz_bundles import BundleCases
 from colora.benchmarks.fuzz_bytes import BYTES, damage, damage_json
 from colora.benchmarks.fuzz_images import ImageCases, sound_png
 from colora.benchmarks.fuzz_verdict import Finding, Verdict, judged
+from colora.benchmarks.fuzz_ways import WAYS, rehash
 from colora.runtime.session import Session
 
 CASES = 48
