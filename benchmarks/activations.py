@@ -59,9 +59,8 @@ def export(backbone: str, folder: str) -> str:
     output = Path(folder) / "bundle"
     if backbone in zoo():
         return str(zoo_bundle(output, backbone))
-    return str(
-        export_bundle(backbone=str(make_tiny(Path(folder), backbone=backbone).backbone), output=output).output
-    )
+    files = make_tiny(Path(folder), backbone=backbone)
+    return str(export_bundle(backbone=str(files.backbone), output=output, adapters=[files.rain]).output)
 
 
 @click.command()
