@@ -4,7 +4,7 @@ PY ?= $(firstword $(foreach p,python3.11 python3,$(shell $(p) -c 'print("$(p)")'
 BIN := $(VENV)/bin
 PARALLEL = --numprocesses logical --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test lint types bench clean
+.PHONY: demo test lint types bench engines aarch64 clean
 
 demo: $(VENV)/export.installed
 	$(BIN)/python -m colora.benchmarks.demo
@@ -33,6 +33,17 @@ build/types/tensorrt: | $(VENV)/types.installed
 bench: $(VENV)/test.installed
 	$(BIN)/python -m pytest benchmarks --override-ini addopts=--import-mode=importlib --benchmark-only
 
+# what the parser and builder of TensorRT for RTX make of every graph, and of Triton's files Triton's own messages
+engines: $(VENV)/rtx.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/export/test_target_rtx.py tests/export/test_rtx_parser.py \
+	    tests/export/test_target_triton.py
+	$(BIN)/python -m colora.benchmarks.engines
+
+# the half that runs on a Jetson, on an emulated 64-bit Arm processor
+aarch64: $(VENV)/export.installed
+	PYTHON=$(BIN)/python .ci/aarch64 build/aarch64
+	$(BIN)/python -m colora.benchmarks.aarch64
+
 $(BIN)/python:
 	$(PY) -m venv $(VENV)
 
@@ -41,6 +52,8 @@ $(VENV)/lint.installed: EXTRAS = lint
 $(VENV)/types.installed: EXTRAS = bench,lint
 $(VENV)/types.installed: FLAGS = --no-compile # nothing but mypy itself runs there
 $(VENV)/test.installed: EXTRAS = bench,test
+$(VENV)/rtx.installed: EXTRAS = bench,rtx,test
+$(VENV)/rtx.installed: THEN = 'tritonclient[grpc]'
 # spandrel, the reference for our backbones, asks for torchvision and does not need it here
 $(VENV)/test.installed: THEN = --no-deps spandrel spandrel-extra-arches
 $(VENV)/%.installed: pyproject.toml | $(BIN)/python
