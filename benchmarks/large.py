@@ -14,7 +14,7 @@ from colora.benchmarks.demand import Demand, write_demands
 from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty
 from colora.benchmarks.resident import in_fresh_process
 from colora.benchmarks.script import run
-from colora.benchmarks.zoo_bundle import zoo_bundle
+from colora.benchmarks.switching import BACKBONES
 from colora.runtime.bundle import open_bundle
 
 PACKAGES = ("numpy", "onnxruntime", "tifffile")
@@ -41,9 +41,9 @@ MEASURED = {
 @click.option(
     "--bundle",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Used as it is.  [default: exported from the zoo]",
+    help="A copy of it is used, instead of exporting --backbone.",
 )
-@click.option("--backbone", default="nafnet-small", show_default=True, help="Of the zoo, without --bundle.")
+@click.option("--backbone", default="nafnet-small", show_default=True, help=BACKBONES)
 @click.option("--small", default=4.0, show_default=True, help="Megapixels of the picture compared with.")
 @click.option("--large", default=100.0, show_default=True, help="Megapixels.")
 @click.option("--threads", default=0, show_default=True, help="Of one run; 0: ONNX Runtime's choice.")
@@ -71,7 +71,7 @@ def command(
         if bundle:
             shutil.copytree(bundle, work)
         else:
-            zoo_bundle(work, backbone)
+            in_fresh_process("colora.benchmarks.footprint:export", backbone, text)
         opened = open_bundle(work)
         task, name = opened.tasks[0], opened.manifest.backbone
         if sides[small] <= opened.manifest.tile.when_above:
@@ -96,7 +96,7 @@ def command(
         )
     demands = [*judge(name, found, small, large), *judge_seams(f"{name}, {side}×{side} px", seams)]
     path = record_path(output, where, "onnxruntime")
-    path = path.with_name(f"large-{path.name}")
+    path = path.with_name(f"large-{bundle.name if bundle else backbone}-{path.name}")
     settings = {"backbone": name, "small_mp": small, "large_mp": large, "threads": threads}
     figures = {kind: {f"{mp:g}": x for mp, x in of.items()} for kind, of in found.items()}
     click.echo(

@@ -20,8 +20,8 @@ from colora.benchmarks.fleet import make_fleet
 from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty
 from colora.benchmarks.scenarios import INPUT, OUTPUT, picture
 from colora.benchmarks.script import run
+from colora.benchmarks.switching import BACKBONES, make_bundle
 from colora.benchmarks.timing import order, paired_ratio, summary
-from colora.benchmarks.zoo_bundle import zoo_bundle
 from colora.devices.errors import BackendError
 
 PACKAGES = ("numpy", "onnxruntime", "torch")
@@ -160,9 +160,9 @@ def judge(times: Mapping[str, Sequence[float]], peaks: Mapping[str, Sequence[flo
 @click.option(
     "--bundle",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Used as it is.  [default: exported from the zoo]",
+    help="Used as it is, instead of exporting --backbone.",
 )
-@click.option("--backbone", default="nafnet-small", show_default=True, help="Of the zoo, without --bundle.")
+@click.option("--backbone", default="nafnet-small", show_default=True, help=BACKBONES)
 @click.option("--size", default=256, show_default=True, help="Side of the picture in px.")
 @click.option("--rounds", default=10, show_default=True, type=click.IntRange(2))
 @click.option(
@@ -173,13 +173,13 @@ def command(bundle: Path | None, backbone: str, size: int, rounds: int, output: 
     where = environment(PACKAGES)
     warn_if_dirty(where)
     with tempfile.TemporaryDirectory() as folder:
-        work = bundle or zoo_bundle(Path(folder) / "bundle", backbone)
+        work = bundle or make_bundle(backbone, None, Path(folder))
         (member,) = make_fleet(work, Path(folder) / "models", 1)
         image = Path(folder) / "picture.npy"
         np.save(image, picture(size))
         times, peaks = measure(work, member.model.parent, member.task, image, rounds, Path(folder))
     path = record_path(output, where, "onnxruntime")
-    path = path.with_name(f"start-{path.name}")
+    path = path.with_name(f"start-{bundle.name if bundle else backbone}-{path.name}")
     against = {name: BARE_NAME if name not in IMPORTS else "import torch" for name in times}
     ratios = {name: asdict(paired_ratio(ms, times[against[name]])) for name, ms in times.items()}
     content = {

@@ -38,8 +38,10 @@ COPY, REFIT, HOT, OPEN = (
 BY_COPY, BY_OPEN, HOT_MS = "switch / copy", "switch / open", "hot task, ms"
 TARGETS = {BY_COPY: 3.0, BY_OPEN: 1 / 8, HOT_MS: 1.0}
 """What a switch may cost."""
-RANDOM = {"nafnet-w32": ("nafnet-sidd-w32", 0.07)}
-"""Not shipped: name → layout, and what an adapter stores of its numbers."""
+RANDOM = {"nafnet-sidd-w32": 0.07}
+"""Layouts that are not shipped: name → what an adapter stores of its numbers."""
+BACKBONES = f"Of the zoo, or {', '.join(RANDOM)} with random weights."
+"""Help of --backbone."""
 
 MEASURED = {
     COPY: "Every graph tensor that one of the two tasks changes, from one array to another (numpy).",
@@ -51,7 +53,7 @@ MEASURED = {
     "times": "All four by turns in one process, in rounds, the order rotating, 50 ms apart; 3 rounds of warm-up. "
     "Ratios are taken within each round; their quartiles are given.",
     "source_resident_bytes": "Of the mapped source weights, right after a switch: Rss of its line in /proc/self/smaps.",
-    "nafnet-w32": "NAFNet w32 (2, 2, 4, 8 + 12 + 2, 2, 2, 2 blocks) with random weights, and two random adapters that "
+    "nafnet-sidd-w32": "NAFNet w32 (2, 2, 4, 8 + 12 + 2, 2, 2, 2 blocks), random weights, and two random adapters that "
     "store 7 % of its numbers, the same share for each kernel.",
 }
 """How the numbers came about; part of the record."""
@@ -125,8 +127,7 @@ def make_bundle(backbone: str, passes: Iterable[str] | None, folder: Path) -> Pa
 
     if backbone not in RANDOM:
         return zoo_bundle(folder / "bundle", backbone, passes)
-    layout, share = RANDOM[backbone]
-    files = make_tiny(folder, backbone=layout, share=share)
+    files = make_tiny(folder, backbone=backbone, share=RANDOM[backbone])
     adapters = [files.rain, files.noise]
     return export(
         backbone=str(files.backbone), output=folder / "bundle", adapters=adapters, passes=passes
@@ -163,7 +164,14 @@ def print_tables(results: Mapping[str, Any]) -> str:
 
 
 @click.command()
-@click.option("--backbone", "backbones", multiple=True, default=("nafnet-small", *RANDOM), show_default=True)
+@click.option(
+    "--backbone",
+    "backbones",
+    multiple=True,
+    default=("nafnet-small", *RANDOM),
+    show_default=True,
+    help=BACKBONES,
+)
 @click.option(
     "--bundle",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
