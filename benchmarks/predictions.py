@@ -38,7 +38,8 @@ MEASURED = {
     "time": "The least of several runs of the network on one square picture, fitted and judged networks by turns in "
     "one process, order rotating. One thread: CPU time of the process. Predicted: the middle of the plan's range.",
     "memory": "Resident memory of a fresh process at the peak of a run (VmHWM, set back before it), one task, opening "
-    "left out. Predicted: the plan's total, by constants in devices/cpu.py.",
+    "left out. Predicted: the plan's total, by constants in devices/cpu.py, which these networks at two sizes helped "
+    "to find: another version of a package is what they are held against.",
     "asked": f"Predicted / measured between {1 - WITHIN:g} and {1 + WITHIN:g}.",
 }
 """How the numbers came about; part of the record."""
