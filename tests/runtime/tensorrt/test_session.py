@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from colora.devices.errors import BackendError, BackendFailed
 from colora.runtime import fastest
+from colora.runtime.backend import backend_class
+from colora.runtime.bundle import open_bundle
 from colora.runtime.golden import golden_input
+from colora.runtime.merge import GraphTensors
 from colora.runtime.session import load
 
 CLOSE = 1e-5
@@ -226,3 +229,18 @@ def test_auto_goes_on_without_tensorrt(ort_bundle: Path, monkeypatch: pytest.Mon
     with load(ort_bundle) as session:
         assert session.describe().backend.name == "ort"
         assert "backend ort: backend tensorrt needs TensorRT 10.3 or later" in session.describe().why
+
+
+def test_a_poisoned_engine_computes_nothing_more(ort_bundle: Path, trt: Any) -> None:
+    manifest = open_bundle(ort_bundle).manifest
+    weights = dict(GraphTensors(open_bundle(ort_bundle)).under((), manifest.program))
+    backend = backend_class("tensorrt").open(ort_bundle / "graph.onnx", manifest.image, weights, True, 0)
+    trt.faults.half_refit = 2
+    with pytest.raises(BackendFailed, match="loaded again from its file"):
+        backend.set_weights([("b1", weights["b1"] + 1)])
+    for use in (lambda: backend.run(golden_input()), lambda: backend.set_weights([("b1", weights["b1"])])):
+        with pytest.raises(BackendFailed, match=r"can't be trusted: .* refit of .* failed"):
+            use()
+    backend.close()
+    with pytest.raises(BackendError, match="is closed"):
+        backend.run(golden_input())
