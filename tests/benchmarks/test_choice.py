@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from colora.benchmarks.choice import SHIPPED, Seen, calibration_error, command, confusion, reliability
+from colora.benchmarks.choice import FEW, Seen, calibration_error, command, confusion, reliability
 from colora.benchmarks.choice_view import sums
 from colora.runtime.choice import CLEAN, NOTHING, network
 
@@ -29,7 +29,7 @@ SEEN = [
 
 
 def test_counts_by_set_inputs_first() -> None:
-    shipped = confusion(SEEN, SHIPPED)
+    shipped = confusion(SEEN, FEW)
     assert [(row.set, row.truth, row.n, row.right) for row in shipped] == [
         ("a", "rain", 2, 1), ("b", "haze", 1, 1), ("a", CLEAN, 1, 1), ("b", CLEAN, 1, 1),
     ]  # fmt: skip
@@ -42,7 +42,7 @@ def test_counts_by_set_inputs_first() -> None:
 
 
 def test_confidence_against_what_was_right() -> None:
-    bins = reliability(SEEN, SHIPPED)
+    bins = reliability(SEEN, FEW)
     assert [(b.above, b.n) for b in bins] == [(0.5, 1), (0.9, 4)]
     assert bins[0].right == 0
     assert calibration_error(bins) == pytest.approx((0.6 + 4 * (1 - (0.9 + 0.9 + 1 + 1) / 4)) / 5)
@@ -73,7 +73,7 @@ def test_the_command_writes_what_it_found(bundle: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     record = json.loads(output.read_text())
     assert record["kind"] == "choice"
-    assert [(row["truth"], row["n"]) for row in record["confusion"]["shipped tasks"]] == [
+    assert [(row["truth"], row["n"]) for row in record["confusion"]["rain and noise alone"]] == [
         ("noise", 2),
         (CLEAN, 2),
     ]
