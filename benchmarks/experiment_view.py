@@ -107,7 +107,10 @@ def _rows(told: Sequence[Point]) -> tuple[list[Any], list[tuple[str, str, list[s
     """(places of the axis, (task, line, cells))."""
     places = list(dict.fromkeys(p.at for p in told))
     rows = []
-    for task, line in sorted(dict.fromkeys((p.task, p.line) for p in told), key=lambda row: row[0] == MEAN):
+    tasks = [*(task for task in dict.fromkeys(p.task for p in told) if task != MEAN), MEAN]
+    for task, line in sorted(
+        dict.fromkeys((p.task, p.line) for p in told), key=lambda row: tasks.index(row[0])
+    ):
         at = {p.at: p for p in told if (p.task, p.line) == (task, line)}
         rows.append(
             (task, line, [f"{at[x].psnr_db:.2f} ({at[x].gain_db:+.2f})" if x in at else "–" for x in places])
@@ -121,13 +124,12 @@ def print_table(told: Sequence[Point], title: str, line: str, axis: str) -> None
     from rich.table import Table
 
     places, rows = _rows(told)
-    table = Table(
-        "task", line, *(f"{axis} {at}" for at in places), title=f"{title}: PSNR dB (over the input)"
-    )
+    table = Table("task", line, *(f"{axis} {at}" for at in places))
     for column in table.columns[2:]:
         column.justify, column.no_wrap = "right", True
     for (task, name, cells), following in zip(rows, [*rows[1:], None], strict=True):
         table.add_row(task, name, *cells, end_section=following is None or following[0] != task)
+    print(f"{title}; PSNR in dB (over the input)")
     Console(width=max(80, 24 + 17 * (len(places) + 1))).print(table)
 
 

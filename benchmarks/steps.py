@@ -118,7 +118,7 @@ def activation_space(backbone: "Checkpoint", ranks: "Allocation") -> "torch.nn.M
     for parameter, delta in attached_deltas(model):
         if delta.kind == "low-rank":
             conv = model.get_submodule(parameter.rpartition(".")[0])
-            conv.forward = _beside(conv, delta)  # type: ignore[method-assign]
+            conv.forward = _beside(conv, delta)
     return model
 
 
@@ -127,7 +127,7 @@ def _beside(conv: "torch.nn.Module", delta: "Delta") -> "Callable[[torch.Tensor]
     from torch.nn.functional import conv2d
 
     assert isinstance(conv, torch.nn.Conv2d)
-    frozen: torch.Tensor = conv.parametrizations["weight"].original  # type: ignore[index,union-attr,assignment]
+    frozen: torch.Tensor = conv.parametrizations["weight"].original  # type: ignore[index,union-attr]
     stride, padding = conv.stride, conv.padding
 
     def forward(x: torch.Tensor) -> torch.Tensor:

@@ -55,7 +55,7 @@ def convolve(image: NDArray[np.float32], kernel: NDArray[np.floating], border: i
 
 def _blurred(image: Image, kernel: NDArray[np.floating]) -> Image:
     """In linear light, where blur happens: a lamp that moves leaves a bright line."""
-    light = np.asarray(cv2.pow(image, GAMMA))
+    light = np.asarray(cv2.pow(image, GAMMA), np.float32)
     smooth = convolve(light, kernel, cv2.BORDER_REFLECT_101)
     return clip(np.asarray(cv2.pow(clip(smooth), 1 / GAMMA)))
 

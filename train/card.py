@@ -71,8 +71,8 @@ def draw(curves: Sequence[Curve], path: Path) -> None:
 
 def quality_table(quality: Mapping[str, float]) -> str:
     """Markdown table of an adapter's figures, named <set>_<column>_psnr_db."""
-    columns = ("input", "backbone", "start", "adapted", "full_tuning")
-    columns = tuple(c for c in columns if any(f"_{c}_psnr_db" in name for name in quality))
+    known = ("input", "backbone", "start", "adapted", "full_tuning")
+    columns = [c for c in known if any(f"_{c}_psnr_db" in name for name in quality)]
     sets: dict[str, dict[str, float]] = {}
     for name, value in quality.items():
         for column in columns:

@@ -119,7 +119,8 @@ def raindrop(image: Image, rng: Generator) -> tuple[Image, str]:
 def _mirrored(at: NDArray[np.float64], size: int) -> NDArray[np.float32]:
     """Coordinates as cv2.BORDER_REFLECT takes them inside `size` pixels; far outside, remap takes its time for that."""
     turned = (at.astype(np.float32) + np.float32(0.5)) % np.float32(2 * size)
-    return np.minimum(turned, np.float32(2 * size) - turned) - np.float32(0.5)
+    folded: NDArray[np.float32] = np.minimum(turned, np.float32(2 * size) - turned) - np.float32(0.5)
+    return folded
 
 
 def _nearest(cy: NDArray[np.float64], cx: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.intp]:
