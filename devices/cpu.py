@@ -73,13 +73,13 @@ class CpuRates:
             raise ValueError(f"{self}; expected rates above 0")
 
     def shares(self, workload: Workload, pixels: int) -> dict[str, float]:
-        """Seconds of one run that products, near and far bytes and functions take; weights are far."""
-        moved = [each * pixels for each in workload.operator_bytes_per_pixel]
+        """Seconds of one run that products, near and far bytes and functions take."""
+        moved = [each * pixels + weights for each, weights in workload.operators]
         near = sum(each for each in moved if each <= self.cache_bytes)
         return {
             "arithmetic": workload.products_per_pixel * pixels / self.products_per_s,
             "cache": near / self.near_bytes_per_s,
-            "memory": (sum(moved) - near + workload.weight_bytes) / self.far_bytes_per_s,
+            "memory": (sum(moved) - near) / self.far_bytes_per_s,
             "functions": workload.functions_per_pixel * pixels / self.functions_per_s,
         }
 

@@ -24,8 +24,9 @@ class Workload:
     """Of the operations, those of convolutions and matrix products, depthwise ones left out: they wait for memory."""
     functions_per_pixel: float = 0.0
     """Numbers that erf, division and softmax give, which cost a CPU as much as tens of operations each."""
-    operator_bytes_per_pixel: tuple[float, ...] = ()
-    """Read and written by each node that moves anything; together `moved_bytes_per_pixel`."""
+    operators: tuple[tuple[float, int], ...] = ()
+    """Of each node that moves anything, bytes that it reads and writes for each pixel (`moved_bytes_per_pixel` in all),
+    and those of its weights."""
 
     def __post_init__(self) -> None:
         if self.precision not in ("fp32", "fp16", "int8"):

@@ -69,16 +69,13 @@ def graph_workload(path: Path, input_name: str, size: int, precision: str = "fp3
             f"first {unknown[0]}: it can't be planned; export it again"
         )
     heavy = {n for node in nodes if node.op_type in HEAVY for n in (*node.input, *node.output) if n in sizes}
-    moved = [
-        sum(sizes[n] for n in (*node.input, *node.output) if n in sizes)
-        for node in nodes
-        if node.op_type not in VIEWS
-    ]
+    held = {w.name: math.prod(w.dims) * _bytes(onnx, w.data_type) for w in stored}
+    operators = [(_sum(sizes, node), _sum(held, node)) for node in nodes if node.op_type not in VIEWS]
     functions = sum(math.prod(shapes[node.output[0]]) for node in nodes if node.op_type in FUNCTIONS)
     pixels = size * size
     return Workload(
         operations_per_pixel=sum(_operations(node, shapes, weights) for node in nodes) / pixels,
-        weight_bytes=sum(math.prod(w.dims) * _bytes(onnx, w.data_type) for w in stored),
+        weight_bytes=sum(held.values()),
         activation_bytes_per_pixel=_peak(nodes, sizes, [v.name for v in graph.output]) / pixels,
         fused_bytes_per_pixel=sum(
             sizes[n]
@@ -88,11 +85,11 @@ def graph_workload(path: Path, input_name: str, size: int, precision: str = "fp3
             if n in heavy
         )
         / pixels,
-        moved_bytes_per_pixel=sum(moved) / pixels,
+        moved_bytes_per_pixel=sum(moved for moved, _ in operators) / pixels,
         precision=precision,
         products_per_pixel=sum(_products(node, shapes, weights) for node in nodes) / pixels,
         functions_per_pixel=functions / pixels,
-        operator_bytes_per_pixel=tuple(each / pixels for each in moved if each),
+        operators=tuple((moved / pixels, weights) for moved, weights in operators if moved + weights),
     )
 
 
@@ -132,6 +129,10 @@ def _with_shapes(onnx: Any, model: Any) -> Any:
             folded = True
         if not folded:
             return inferred
+
+
+def _sum(sizes: dict[str, int], node: Any) -> int:
+    return sum(sizes[name] for name in (*node.input, *node.output) if name in sizes)
 
 
 def _bytes(onnx: Any, elem_type: int) -> int:

@@ -24,7 +24,7 @@ def workload(number: int) -> Workload:
         *(1, 1_000_000 * (1 + number), 400, 1, sum(moved)),
         products_per_pixel=20_000 * (1 + 3 * number % 5),
         functions_per_pixel=40 * (number % 3),
-        operator_bytes_per_pixel=moved,
+        operators=tuple((each, 1000 * number) for each in moved),
     )
 
 

@@ -18,7 +18,7 @@ WORKLOAD = Workload(
     factor_bytes=1_000_000,
     products_per_pixel=200_000,
     functions_per_pixel=50,
-    operator_bytes_per_pixel=(2_000, 6_000, 12_000),
+    operators=((2_000, 1_000), (6_000, 0), (8_000, 4_000_000)),
 )
 RATES = CpuRates(1e11, 4e10, 1e10, 1e8, 8_000_000)
 CPU = find_device("cpu")
@@ -26,7 +26,7 @@ CPU = find_device("cpu")
 
 def test_time_is_the_sum_of_what_products_memory_and_functions_take() -> None:
     shares = RATES.shares(WORKLOAD, 1000)
-    near, far = 8e6 / 4e10, (12e6 + 24e6) / 1e10  # weights are far
+    near, far = (8e6 + 1e3) / 4e10, (8e6 + 4e6) / 1e10  # what an operator moves with its weights
     expected = {"arithmetic": 2e-3, "cache": near, "memory": far, "functions": 5e-4}
     assert shares == pytest.approx(expected)
     assert RATES.seconds(WORKLOAD, 1000) == pytest.approx(sum(shares.values()))
@@ -39,7 +39,7 @@ def test_a_plan_takes_the_rates_of_its_policy_and_allows_them_their_error() -> N
     plan = make_plan(WORKLOAD, CPU, (64, 64), rates={"merged": RATES, "refit": slow}, policy="refit")
     seconds = slow.seconds(WORKLOAD, 64 * 64)
     assert plan.seconds == pytest.approx((0.75 * seconds, 1.25 * seconds))
-    assert plan.bound == "memory"
+    assert plan.bound == "arithmetic"
     unknown = make_plan(WORKLOAD, CPU, (64, 64), rates={"merged": RATES}, policy="refit")
     assert unknown.seconds is None and "measure one with" in unknown.notes[0]
 

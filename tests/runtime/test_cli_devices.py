@@ -107,7 +107,7 @@ def test_sizes_are_width_by_height() -> None:
 
 def test_a_plan_for_a_cpu_tells_where_its_rates_come_from() -> None:
     workload = Workload(
-        *(1000, 20 * MIB, 100, 1000, 2000), products_per_pixel=1000, operator_bytes_per_pixel=(2000,)
+        *(1000, 20 * MIB, 100, 1000, 2000), products_per_pixel=1000, operators=((2000, 20 * MIB),)
     )
     rates = {"merged": CpuRates(1e9, 1e9, 1e9, 1e9, 1)}
     lines = plan_lines(make_plan(workload, DEVICES["cpu"], (256, 256), policy="merged", rates=rates))

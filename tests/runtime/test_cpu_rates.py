@@ -20,7 +20,7 @@ WORKLOADS = [
         *(1, 1_000_000, 1, 1, moved),
         products_per_pixel=products,
         functions_per_pixel=functions,
-        operator_bytes_per_pixel=(moved * 0.1,) * 3 + (moved * 0.7,),
+        operators=((moved * 0.1, 1000),) * 3 + ((moved * 0.7, 997_000),),
     )
     for products, moved, functions in ((200_000, 8_000, 0), (20_000, 9_000, 300), (60_000, 30_000, 100))
 ]

@@ -44,6 +44,7 @@ def test_operations_are_those_of_the_layers(graph: Path) -> None:
     assert (
         graph_workload(graph, "x", SIZE).operations_per_pixel == first + relu + depthwise + transposed + add
     )
+    assert graph_workload(graph, "x", SIZE).products_per_pixel == first + transposed
 
 
 def test_bytes_are_those_of_the_tensors(graph: Path) -> None:
@@ -54,6 +55,10 @@ def test_bytes_are_those_of_the_tensors(graph: Path) -> None:
     x, a, b, c, d, y = (4 * n for n in (3, 8, 8, 8 / 4, 3, 3))
     assert found.fused_bytes_per_pixel == x + a + b + c + c + d
     assert found.moved_bytes_per_pixel == found.fused_bytes_per_pixel + (a + b) + (d + x + y)
+    assert found.operators == (
+        *((x + a, 4 * 8 * 3 * 9), (a + b, 0), (b + c, 4 * 8 * 9)),
+        *((c + d, 4 * 8 * 3 * 4), (d + x + y, 0)),
+    )
     assert found.activation_bytes_per_pixel == x + a + b  # at the ReLU; x is needed to the end
 
 
