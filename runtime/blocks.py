@@ -92,8 +92,8 @@ class Block:
     """A stack: layers × rank × ROWS where the block is `joint`, else layers × rows × rank."""
     right: Array | None
     joint: bool
-    """Whether reordering and low rank are one product: in blocks of ROWS output channels, a 1×1 kernel is
-    [F∘(W0 + D); R]ᵀ·[1; Lᵀ], input × output channels."""
+    """Whether reordering and low rank are one product: ROWS rows of a 1×1 kernel, as columns, are
+    [F∘(W0 + D); R]ᵀ·[1; Lᵀ]."""
 
     @property
     def room(self) -> int:
@@ -184,14 +184,7 @@ def _blocks(
     w0: Array, dense: Array | None, factor: Array | None, left: Array | None, right: Array | None
 ) -> Iterator[Block]:
     inputs = math.prod(w0.shape[1:])
-    joint = (
-        left is not None
-        and right is not None
-        and w0.ndim == 4
-        and w0.shape[2:] == (1, 1)
-        and len(w0) % ROWS == inputs % ROWS == 0
-        and len(right) <= JOINT_RANK
-    )
+    joint = right is not None and len(right) <= JOINT_RANK and len(w0) % ROWS == 0 and w0.shape[2:] == (1, 1)
     if left is not None and right is not None and len(right) == 1:
         # numpy keeps a product of one term from BLAS, and is 7 times slower then
         left = np.concatenate([left, np.zeros_like(left)], axis=1)

@@ -8,7 +8,7 @@ written. Large ones are made by two threads: a core alone does not use all of th
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache, reduce
 
 import numpy as np
@@ -22,8 +22,8 @@ from colora.runtime.weights import Array, MappedTensors
 
 KEPT = 32
 """Tasks for which what is small is kept, as much as their adapters or less."""
-SMALL_BYTES = 1 << 14
-"""Of a graph tensor that is kept as it is: shifts of norms behind a convolution, and the like."""
+SMALL_BYTES = 1 << 15
+"""Of a graph tensor without low rank that is kept as it is: biases, depthwise kernels."""
 THREADS = min(2, os.cpu_count() or 1)
 """That write. More would wait for Python's lock."""
 WORTH_A_THREAD = 1 << 20
@@ -48,6 +48,8 @@ class GraphTensors:
             for param in operands(steps):
                 self._readers.setdefault(param, set()).add(name)
         self._touched = lru_cache(maxsize=16)(self._find)
+        self._shares = lru_cache(maxsize=16)(_shares)
+        self._pool = ThreadPoolExecutor(max(1, THREADS - 1), thread_name_prefix="colora-switch")
         self._kept: OrderedDict[tuple[str, ...], dict[str, Ready]] = OrderedDict()
 
     def touched(self, *mixtures: Mixture) -> tuple[str, ...]:
@@ -81,13 +83,15 @@ class GraphTensors:
                 if name not in kept:
                     ready = self._ready(name, maker)
                     if isinstance(ready, np.ndarray) and ready.nbytes > SMALL_BYTES:
-                        put(ready, buffers[name])
+                        put(ready, buffers[name])  # rare: what passes make has the form of blocks
                     else:
                         kept[name] = ready
-            first, *others = _shares({name: buffers[name].nbytes for name in names if name in kept})
-            with ThreadPoolExecutor(THREADS) as pool:
-                waiting = [pool.submit(_write, kept, share, buffers) for share in others]
+            first, *others = self._shares(names, tuple(buffers[name].nbytes for name in names))
+            waiting = [self._pool.submit(_write, kept, share, buffers) for share in others]
+            try:
                 _write(kept, first, buffers)
+            finally:
+                wait(waiting)
             for other in waiting:
                 other.result()
         finally:
@@ -99,7 +103,11 @@ class GraphTensors:
 
     def _ready(self, name: str, maker: "_Maker") -> Ready:
         steps = self._program[name]
-        return form_of(steps, maker.param, maker.value) or run_steps(name, steps, maker.value)
+        blocks = form_of(steps, maker.param, maker.value)
+        if not blocks:
+            return run_steps(name, steps, maker.value)
+        small = 4 * sum(block.w0.size for block in blocks) <= SMALL_BYTES
+        return _whole(blocks) if small and all(block.left is None for block in blocks) else blocks
 
     def _keep(self, mixture: Mixture) -> dict[str, Ready]:
         """Graph tensors that are ready, to be added to; kept for whole tasks."""
@@ -172,28 +180,26 @@ def _whole(blocks: tuple[Block, ...]) -> Array:
 
 def _write(ready: Mapping[str, Ready], names: Iterable[str], buffers: Mapping[str, Array]) -> None:
     """What one thread does."""
-    scratch = _scratch(
-        block for name in names if not isinstance(made := ready[name], np.ndarray) for block in made
-    )
-    for name in names:
-        made = ready[name]
+    found = [(buffers[name], ready[name]) for name in names if name in ready]
+    scratch = _scratch(block for _, made in found if not isinstance(made, np.ndarray) for block in made)
+    for buffer, made in found:
         if isinstance(made, np.ndarray):
-            put(made, buffers[name])
+            put(made, buffer)
         else:
             for block in made:
-                block.put(buffers[name], scratch)
+                block.put(buffer, scratch)
 
 
 def _scratch(blocks: Iterable[Block]) -> Array:
     return np.empty((2, max((block.room for block in blocks), default=0)), np.float32)
 
 
-def _shares(sizes: Mapping[str, int]) -> list[list[str]]:
+def _shares(names: tuple[str, ...], sizes: tuple[int, ...]) -> list[list[str]]:
     """Names for each thread, of about as many bytes."""
-    shares: list[list[str]] = [[] for _ in range(max(1, min(THREADS, sum(sizes.values()) // WORTH_A_THREAD)))]
+    shares: list[list[str]] = [[] for _ in range(max(1, min(THREADS, sum(sizes) // WORTH_A_THREAD)))]
     work = [0] * len(shares)
-    for name in sorted(sizes, key=sizes.__getitem__, reverse=True):
+    for size, name in sorted(zip(sizes, names, strict=True), reverse=True):
         least = work.index(min(work))
         shares[least].append(name)
-        work[least] += sizes[name]
+        work[least] += size
     return shares
