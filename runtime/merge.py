@@ -20,8 +20,9 @@ from colora.runtime.mixture import Mixture
 from colora.runtime.program import operands, run_steps
 from colora.runtime.weights import Array, MappedTensors
 
-KEPT = 32
-"""Tasks for which what is small is kept, as much as their adapters or less."""
+KEPT = 8
+"""Tasks, used last, for which factors and small tensors are kept ready: about as many bytes as their adapters. Making
+them ready takes as long as a switch."""
 SMALL_BYTES = 1 << 15
 """Of a graph tensor without low rank that is kept as it is: biases, depthwise kernels."""
 THREADS = min(2, os.cpu_count() or 1)
