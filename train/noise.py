@@ -1,5 +1,6 @@
 """What the sensor adds: white, shot and correlated noise, and under-exposure, which is mostly noise."""
 
+from functools import cache
 from statistics import NormalDist
 
 import cv2
@@ -13,13 +14,18 @@ EXACT_BELOW = 4.0
 
 
 LEVELS = 1 << 16
-QUANTILES = np.array([NormalDist().inv_cdf((i + 0.5) / LEVELS) for i in range(LEVELS)], np.float32)
-"""of the standard normal distribution: σ 0.99999, at most ±4.32"""
+
+
+@cache
+def quantiles() -> NDArray[np.float32]:
+    """LEVELS quantiles of the standard normal distribution: σ 0.99999, at most ±4.32."""
+    upper = [NormalDist().inv_cdf(0.5 + (i + 0.5) / LEVELS) for i in range(LEVELS // 2)]
+    return np.array([-z for z in upper] + upper, np.float32)
 
 
 def normal(rng: Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Standard normal numbers in steps far below those of 8 bits, in a third of the time of numpy's own."""
-    drawn: NDArray[np.float32] = QUANTILES.take(rng.integers(LEVELS, size=shape, dtype=np.uint16))
+    drawn: NDArray[np.float32] = quantiles().take(rng.integers(LEVELS, size=shape, dtype=np.uint16))
     return drawn
 
 
