@@ -1,6 +1,9 @@
 """The shipped weights: read them with colora.train.checkpoint, by name."""
 
 SHA256 = {
+    "haze": "ebb3fa53ebb9302464366d0ccd616990ecbd2320cbecb90638a2771c4db5fc8a",
+    "jpeg": "0321851d869a2d02fef7e044184e749f484aa38e9913bf080b66d61eede0ed1a",
+    "lowlight": "38d1b4351b699a86943de4bf4506cadaa86cde3b179424f0f57f36086d988237",
     "nafnet-small": "a1fbe560ce657639e56b96ee8143793ae03b2e6ff08e3ba2f0e4e364fba8587d",
     "noise": "e0cd37f14c78e202fdda146f1195c9345a3229e83ef7a342dc1c1895e6473738",
     "rain": "44fb02893f746dc423407cf39d7a1503139208754845abd4c7ff161c7c504f35",
