@@ -44,7 +44,7 @@ class Footprint:
 
 
 # ONNX Runtime 1.31.1, OpenVINO 2026.4, Python 3.11, one thread, x86-64, in decimal megabytes: resident memory at rest
-# and at the peak of runs of six networks of 0.2 to 29 M parameters, at 128 and 256 px (2026-11-22; those that
+# and at the peak of runs of six networks of 0.2 to 29 M parameters, at 128 to 384 px (2026-11-22; those that
 # benchmarks/predictions.py judges are among them: of memory it shows how well one line describes all, and whether it
 # still does with later versions). The arena of ONNX Runtime keeps an index of 1/32 of its first block of 192 MiB.
 FOOTPRINTS = {
