@@ -1,9 +1,10 @@
 """Adapting a backbone to a task, what `colora adapt` does.
 
 tune a full copy on the task (the target) → FAIG from backbone to target → ranks for the budget → fit the adapter from
-zero. Given ranks skip the first three, and so does an adapter to go on from. What can be resumed or reused lies in the
-folder beside the output. In a process group every process takes its share of the training, and the first one measures
-and writes.
+zero. Two short trainings beside the target tell whether random weights would learn the task faster
+(`AdaptConfig.probe`). Given ranks skip all but the last, and so does an adapter to go on from. What can be resumed or
+reused lies in the folder beside the output. In a process group every process takes its share of the training, and the
+first one measures and writes.
 """
 
 import hashlib

@@ -58,7 +58,12 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     help="Share given to layers that contribute nothing. [default: 0.01; with --alpha solved for the budget]",
 )
 @click.option("--steps", default=2000, show_default=True, help="Steps for the adapter.")
-@click.option("--target-steps", default=800, show_default=True, help="Steps for the fully tuned copy.")
+@click.option(
+    "--target-steps",
+    default=800,
+    show_default=True,
+    help="Steps for the fully tuned copy; a quarter as many more compare its beginning with that of random weights.",
+)
 @click.option("--lr", default=2e-3, show_default=True, help="Peak learning rate of the adapter.")
 @click.option(
     "--target-lr", default=3e-4, show_default=True, help="Peak learning rate of the fully tuned copy."
