@@ -1,6 +1,7 @@
 """The shipped weights: read them with colora.train.checkpoint, by name."""
 
 SHA256 = {
+    "blur": "ca40adf5b9e75731f0a6d108a6632c36756c2e8da05ba2b595781896f51a2f61",
     "haze": "ebb3fa53ebb9302464366d0ccd616990ecbd2320cbecb90638a2771c4db5fc8a",
     "jpeg": "0321851d869a2d02fef7e044184e749f484aa38e9913bf080b66d61eede0ed1a",
     "lowlight": "38d1b4351b699a86943de4bf4506cadaa86cde3b179424f0f57f36086d988237",
