@@ -14,7 +14,7 @@ from colora.runtime.session import Session, load
 
 JUDGED = ("nafnet-small", "nafnet-sidd-w32", "restormer-tiny")
 """Of train/backbones.py: 5.9 M, 29 M and 0.7 M parameters."""
-FITTED = ("NAFNet, width 16", "NAFNet, width 48", "Restormer, dim 24")
+FITTED = ("NAFNet, width 16", "NAFNet, width 48", "Restormer, dim 12", "Restormer, dim 24")
 """Layouts that are none of those: rates and footprints come from these alone."""
 SIDE = 2048
 SAME = 1.0
@@ -33,6 +33,7 @@ def export(name: str, folder: str) -> str:
     layouts: tuple[NAFNetConfig | RestormerConfig, ...] = (
         NAFNetConfig(16, (1, 1, 2), 2, (1, 1, 1)),
         NAFNetConfig(48, (1, 2), 2, (1, 1)),
+        RestormerConfig(dim=12, blocks=(1, 1, 2, 1), refinement_blocks=2, heads=(1, 2, 3, 4)),
         RestormerConfig(dim=24, blocks=(1, 1, 1, 2), refinement_blocks=1),
     )
     tile = Tile(size=512, overlap=32, when_above=1024)
