@@ -33,7 +33,7 @@ SOURCE = Path(__file__).parents[1]
 
 MEASURED = {
     "same": "benchmarks/aarch64_child.py, one process on each processor: policies refit and merged, floats and bytes, "
-    "whole and in tiles, every task, back to the first, a mixture, and the command restore from PNG to PNG.",
+    "whole, every task and back to the first; tiles, one task and a mixture; the command restore from PNG to PNG.",
     "difference": "Largest of all pixels of all pictures in floating point, image range [0, 1]; of bytes, in levels.",
     "text": "What `colora devices`, `devices --plan` and `inspect` print, character for character.",
     "emulated": "qemu-user runs the aarch64 instructions of the real wheels; it says nothing about speed.",
