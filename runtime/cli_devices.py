@@ -137,12 +137,16 @@ def plan_lines(plan: Plan, band: Band | None = None) -> list[str]:
         if plan.device.compute_capability:
             why = f"between {b.high:.0%} and {b.low:.0%} of the roofline"
         else:
-            why = f"{(low + high) / 2:.3g} ms by the rates measured there, ±{WITHIN:.0%}"
+            why = f"{_ms((low + high) / 2)} ms by the rates measured there, ±{WITHIN:.0%}"
         rows.append(
-            ("time", f"{low:.3g} to {high:.3g} ms, predicted: nobody measured it; {plan.bound}-bound")
+            ("time", f"{_ms(low)} to {_ms(high)} ms, predicted: nobody measured it; {plan.bound}-bound")
         )
         rows.append(("", why))
     return table([*rows, *(("note", note) for note in plan.notes)])
+
+
+def _ms(time: float) -> str:
+    return f"{time:,.0f}" if time >= 100 else f"{time:.3g}"
 
 
 def parse_size(text: str) -> tuple[int, int]:

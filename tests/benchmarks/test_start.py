@@ -24,7 +24,9 @@ def test_a_first_start_has_an_empty_cache_and_a_later_one_that_of_before(
 
 
 def test_a_script_that_fails_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(BackendError, match=r"a script failed in a process of its own: (?s:.*)ZeroDivisionError"):
+    with pytest.raises(
+        BackendError, match=r"a script failed in a process of its own: (?s:.*)ZeroDivisionError"
+    ):
         seconds_to_line("1 / 0", cache=tmp_path)
 
 
