@@ -12,8 +12,8 @@ small is computed once for a task:
 | `scale_out s`, without `scale_in` | s along output channels | (s∘B)·A |
 | `slice_out i j` | rows i to j of all but R | |
 
-Measured on one core: such a kernel takes 2.5 times as long as a copy of it, its reordering into blocks of channels
-included.
+Measured on one core of a busy machine: a number of such a kernel takes 2 to 3 ns, its reordering into blocks of
+channels included; a copy takes 0.8.
 """
 
 import math
