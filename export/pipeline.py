@@ -221,7 +221,7 @@ def _quantise(
     """Replace the closed float32 graph in `folder` by one in int8. Raises: ParityError beyond the limit."""
     task = plan.tasks[0].adapter.task
     reference = partial(compare.run_module, plan.checkpoint.module, source)
-    symmetric = plan.device.compute_capability is not None
+    symmetric = bool(plan.device.compute_capability)
     made = folder / "int8.onnx"
     loss = quantise(folder / GRAPH, made, task, reference, pictures[task], symmetric)
     (folder / DATA).unlink()
