@@ -8,5 +8,6 @@ SHA256 = {
     "nafnet-small": "a1fbe560ce657639e56b96ee8143793ae03b2e6ff08e3ba2f0e4e364fba8587d",
     "noise": "e0cd37f14c78e202fdda146f1195c9345a3229e83ef7a342dc1c1895e6473738",
     "rain": "44fb02893f746dc423407cf39d7a1503139208754845abd4c7ff161c7c504f35",
+    "raindrop": "b87749c2d5188dd0e3be55bfc55cfb5f7c7ce30216b5431d3a4a7a95928bcbd7",
 }
 """Name → sha256 of its file."""
