@@ -5,7 +5,7 @@
     logging.getLogger("colora").addHandler(handler)
 
 Events: adapter_swapped, adapter_refused, adapter_missing, backend_measured, backend_failed, backend_reopened,
-build_failed, frame_dropped.
+build_failed, engine_build, frame_dropped.
 """
 
 import json
