@@ -7,7 +7,7 @@ SHA256 = {
     "lowlight": "38d1b4351b699a86943de4bf4506cadaa86cde3b179424f0f57f36086d988237",
     "nafnet-small": "a1fbe560ce657639e56b96ee8143793ae03b2e6ff08e3ba2f0e4e364fba8587d",
     "noise": "e0cd37f14c78e202fdda146f1195c9345a3229e83ef7a342dc1c1895e6473738",
-    "rain-raindrop": "5f1a60dc709dedddec731ccba0db209b8c3f71cb26677c29de7267dc7e61fd32",
+    "rain-raindrop": "2a973c992aba47c9180c6ecae693d75fe0687776feac09afbc7cfa2d1d3af4d8",
     "rain": "44fb02893f746dc423407cf39d7a1503139208754845abd4c7ff161c7c504f35",
     "raindrop": "b87749c2d5188dd0e3be55bfc55cfb5f7c7ce30216b5431d3a4a7a95928bcbd7",
 }
