@@ -88,7 +88,7 @@ def sizes(output: str) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (["--task", "rian"], "unknown task 'rian': did you mean rain?"),
+        (["--task", "rian"], "unknown task 'rian': did you mean rain"),
         (["--target", "jetsn"], "unknown target 'jetsn': did you mean jetson"),
         (["--backbone", "nafnet-smal"], "unknown trained backbone 'nafnet-smal'"),
     ],
