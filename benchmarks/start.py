@@ -71,7 +71,8 @@ MEASURED = {
     LATER: "The same with that cache as the first start has left it: every start of a device but one.",
     MERGED: "The same with policy='merged', which has nothing to look up.",
     "bytecode": "Of Python's modules, written by the warm-up where it was not there, as pip does when it installs.",
-    "peak memory": "VmHWM of the process after its picture; median. (ru_maxrss begins with that of the process it was made by.)",
+    "peak memory": "VmHWM of the process after its picture; median. (ru_maxrss begins with that of the process that "
+    "made it.)",
     "rounds": "All by turns, the order rotating; one round of warm-up, so that files are in the system's cache. Ratios "
     "are medians of those within each round; quartiles are in the JSON.",
 }
