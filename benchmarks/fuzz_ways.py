@@ -17,7 +17,7 @@ import numpy as np
 from colora.benchmarks.fuzz_bytes import Rng, damage, damage_json
 from colora.devices.errors import ColoraError
 from colora.runtime.adapter import read_adapter, write_adapter
-from colora.runtime.bundle import GOLDEN, MANIFEST, _sha256, add_task
+from colora.runtime.bundle import GOLDEN, MANIFEST, add_task, file_sha256
 from colora.runtime.golden import golden_input
 
 BUNDLE_FILES = (
@@ -239,7 +239,7 @@ def rehash(bundle: Path) -> None:
     try:
         data = json.loads(file.read_bytes())
         for name, record in data["files"].items():
-            record.update(size_bytes=(bundle / name).stat().st_size, sha256=_sha256(bundle / name))
+            record.update(size_bytes=(bundle / name).stat().st_size, sha256=file_sha256(bundle / name))
     except (ValueError, OSError, TypeError, KeyError, AttributeError):
         return
     _write(file, json.dumps(data).encode())

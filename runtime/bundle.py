@@ -105,7 +105,7 @@ def write_bundle(path: str | os.PathLike[str], fill: Callable[[Path], Manifest])
         with atomic_folder(path) as folder:
             manifest = fill(folder)
             files = {
-                file.relative_to(folder).as_posix(): FileRecord(file.stat().st_size, _sha256(file))
+                file.relative_to(folder).as_posix(): FileRecord(file.stat().st_size, file_sha256(file))
                 for file in sorted(folder.rglob("*"))
                 if file.is_file() and file.parent != folder / TASKS
             }
@@ -208,7 +208,7 @@ def _verify(file: Path, record: FileRecord) -> None:
         size = file.stat().st_size
         if size != record.size_bytes:
             raise BundleError(f"{file} is damaged: {size} bytes, expected {record.size_bytes}; copy it anew")
-        if _sha256(file) != record.sha256:
+        if file_sha256(file) != record.sha256:
             raise BundleError(f"{file} is damaged: its SHA-256 is not the manifest's; copy it anew")
     except OSError as e:
         raise BundleError(f"{file} can't be read: {e.strerror or e}") from e
@@ -228,7 +228,8 @@ def _verify_backbone(file: Path, expected: str) -> None:
         raise BundleError(f"{file} holds backbone {found[:12]}…, but the manifest says {expected[:12]}…")
 
 
-def _sha256(file: Path) -> str:
+def file_sha256(file: Path) -> str:
+    """Read in pieces, whatever its size. Raises: OSError."""
     digest = hashlib.sha256()
     with file.open("rb") as stream:
         while block := stream.read(1 << 20):

@@ -20,7 +20,7 @@ from colora.devices.errors import BackendError, BundleError
 from colora.devices.probe import Machine
 from colora.runtime.atomic import write_text
 from colora.runtime.build_progress import Progress
-from colora.runtime.bundle import MANIFEST
+from colora.runtime.bundle import MANIFEST, file_sha256
 from colora.runtime.cuda_memory import Cuda
 from colora.runtime.engine import Built, build, profile_shapes
 from colora.runtime.machine import cache_folder
@@ -138,7 +138,7 @@ class Engines:
                 f"{file} was built for another machine or bundle: {'; '.join(differing)}: colora build "
                 f"{self._graph.parent}"
             )
-        if file.stat().st_size != record.size_bytes or _sha256(file) != record.engine_sha256:
+        if file.stat().st_size != record.size_bytes or file_sha256(file) != record.engine_sha256:
             raise BackendError(
                 f"{file} is damaged: its SHA-256 is not its record's: colora build {self._graph.parent}"
             )
@@ -240,11 +240,3 @@ def write_record(file: Path, key: EngineKey, built: Built) -> None:
         key, built.sha256, built.size_bytes, built.seconds, built.weight_bytes, built.activation_bytes
     )
     write_text(file, json.dumps(dataclasses.asdict(record), indent=1, ensure_ascii=False) + "\n")
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
