@@ -1,7 +1,7 @@
 """Latencies that can be compared: calls take turns in one process, and ratios are taken within each round.
 
 A machine that slows down or is shared slows all calls of a round alike, so the ratio of two calls of one round is worth
-more than the ratio of two averages.
+more than the ratio of two averages. interval.py says how sure a figure is, noise.py how quiet the machine was.
 """
 
 import statistics
@@ -36,22 +36,28 @@ def interleave(
     warmups: int = 3,
     pause_s: float = 0.05,
     between: Callable[[], object] = lambda: None,
+    synchronize: Callable[[], object] = lambda: None,
 ) -> dict[str, list[float]]:
     """Wall-clock time in ms of each call in each round (`time.perf_counter_ns`).
 
     The order rotates from round to round, forwards and backwards by turns. Before each call there is a pause, in which
     the worker threads of the call before stop spinning. warmups: rounds that are run first and not counted. between:
-    called before each pause, to drop what a call has left.
+    called before each pause, to drop what a call has left. synchronize: waits until the device is idle, such as
+    `torch.cuda.synchronize`; called before the clock is read, both times, for calls that return before their work is
+    done.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(-warmups, rounds):
         for name in order(tuple(calls), number):
             between()
             time.sleep(pause_s)
+            synchronize()
             begin = time.perf_counter_ns()
             calls[name]()
+            synchronize()
+            end = time.perf_counter_ns()
             if number >= 0:
-                times[name].append((time.perf_counter_ns() - begin) / 1e6)
+                times[name].append((end - begin) / 1e6)
     return times
 
 

@@ -34,3 +34,15 @@ def test_warm_ups_run_and_are_not_counted() -> None:
     assert calls.count("a") == calls.count("b") == 6
     assert {name: len(ms) for name, ms in times.items()} == {"a": 4, "b": 4}
     assert all(ms >= 0 for row in times.values() for ms in row)
+
+
+def test_the_device_is_waited_for_before_and_after_each_call() -> None:
+    done: list[str] = []
+    interleave(
+        {"a": lambda: done.append("call")},
+        rounds=2,
+        warmups=0,
+        pause_s=0,
+        synchronize=lambda: done.append("wait"),
+    )
+    assert done == ["wait", "call", "wait"] * 2

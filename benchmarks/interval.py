@@ -1,0 +1,71 @@
+"""How sure a median is, or a ratio: bootstrap intervals (Efron, 1979; percentile method) of paired rounds.
+
+An interval of confidence 0.95 holds the true median about 95 times of 100. The median of an equal run has an error of
+its own, so it falls into that interval less often, about 83 times; `of_a_repeat` is √2 times as wide (the difference of
+two medians has the sum of their variances), and that is the one that a second run is held to.
+What resampling can't see is a machine that is slower for a whole run: `widened` takes that from the reference loop of
+noise.py.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A median with its error; low and high have the unit of value."""
+
+    value: float
+    low: float
+    high: float
+    confidence: float
+    n: int
+    """Rounds that it was made of."""
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+
+def median_interval(values: Sequence[float], rng: "Generator", confidence: float = 0.95) -> Interval:
+    """Of the median of at least one value. Raises: ValueError for none, or a confidence that is not in (0, 1)."""
+    import numpy as np
+
+    if not values or not 0 < confidence < 1:
+        raise ValueError(
+            f"got {len(values)} values and a confidence of {confidence}; expected one or more, and 0 to 1"
+        )
+    drawn = rng.integers(0, len(values), (RESAMPLES, len(values)))
+    medians = np.median(np.asarray(values)[drawn], axis=1)
+    low, high = np.quantile(medians, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(np.median(values)), float(low), float(high), confidence, len(values))
+
+
+def ratio_interval(
+    times: Sequence[float], reference: Sequence[float], rng: "Generator", confidence: float = 0.95
+) -> Interval:
+    """Of the median of time / reference, taken round by round. Raises: ValueError for lists of different lengths."""
+    return median_interval([a / b for a, b in zip(times, reference, strict=True)], rng, confidence)
+
+
+def of_a_repeat(interval: Interval) -> Interval:
+    """Where the median of an equal run falls, with the same confidence."""
+    return _spread(
+        interval, 2**0.5 * (interval.value - interval.low), 2**0.5 * (interval.high - interval.value)
+    )
+
+
+def widened(interval: Interval, relative: float) -> Interval:
+    """With an independent error of `relative` times the value added (in squares) on both sides."""
+    error = relative * interval.value
+    low, high = interval.value - interval.low, interval.high - interval.value
+    return _spread(interval, (low**2 + error**2) ** 0.5, (high**2 + error**2) ** 0.5)
+
+
+def _spread(interval: Interval, below: float, above: float) -> Interval:
+    return replace(interval, low=interval.value - below, high=interval.value + above)
