@@ -42,8 +42,19 @@ class Latency:
     tiles: int
 
 
-def measure(session: Session, picture: Array, task: str, rounds: int, warmups: int = 3) -> Latency:
-    """Restore one picture again and again. picture: H×W×3 RGB. Raises: what `Session.restore` raises."""
+@dataclass(frozen=True)
+class Once:
+    """One picture, restored."""
+
+    whole_ms: float
+    network_ms: float
+    """Of that in the backend's runs."""
+    shapes: tuple[tuple[int, ...], ...]
+    """Of the tensors that it was cut into."""
+
+
+def once(session: Session, picture: Array, task: str) -> Once:
+    """Restore a picture. picture: H×W×3 RGB. Raises: what `Session.restore` raises."""
     manifest, network = session.bundle.manifest, session.network(task)
     shapes: list[tuple[int, ...]] = []
     spent = 0.0
@@ -56,21 +67,25 @@ def measure(session: Session, picture: Array, task: str, rounds: int, warmups: i
         shapes.append(tensor.shape)
         return result
 
-    whole, computed = [], []
-    for number in range(-warmups, rounds):
-        spent = 0.0
-        shapes.clear()
-        begin = time.perf_counter()
-        tiles.apply(picture, timed, manifest.shapes, manifest.pad, manifest.tile)
-        if number >= 0:
-            whole.append((time.perf_counter() - begin) * 1e3)
-            computed.append(spent * 1e3)
+    begin = time.perf_counter()
+    tiles.apply(picture, timed, manifest.shapes, manifest.pad, manifest.tile)
+    return Once((time.perf_counter() - begin) * 1e3, spent * 1e3, tuple(shapes))
+
+
+def measure(session: Session, picture: Array, task: str, rounds: int, warmups: int = 3) -> Latency:
+    """Restore one picture again and again. picture: H×W×3 RGB. Raises: what `Session.restore` raises."""
+    return split(session, [once(session, picture, task) for _ in range(warmups + rounds)][warmups:])
+
+
+def split(session: Session, found: Sequence[Once]) -> Latency:
+    """Compute and copies apart, of pictures of one size, one or more."""
+    shapes = found[0].shapes
     copied = 0.0 if on_cpu(session) else sum(device_copy_ms(shape) for shape in shapes)
-    computing = [max(ms - copied, 0.0) for ms in computed]
+    computing = [max(x.network_ms - copied, 0.0) for x in found]
     return Latency(
-        restore=percentiles(whole),
+        restore=percentiles([x.whole_ms for x in found]),
         compute=percentiles(computing),
-        copies=percentiles([a - b for a, b in zip(whole, computing, strict=True)]),
+        copies=percentiles([x.whole_ms - ms for x, ms in zip(found, computing, strict=True)]),
         device_copy_ms=copied,
         tiles=len(shapes),
     )
