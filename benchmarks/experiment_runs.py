@@ -8,7 +8,7 @@ import hashlib
 import json
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +63,16 @@ class Scale:
 
 
 @dataclass(frozen=True)
+class Where:
+    """What trains; results don't depend on it but for rounding."""
+
+    device: str = "cpu"
+    """of torch"""
+    workers: int = 1
+    """processes that degrade pictures for pre-training"""
+
+
+@dataclass(frozen=True)
 class Run:
     """One adaptation, and the pre-training that it starts from."""
 
@@ -95,7 +105,7 @@ def key_of(*told: object) -> str:
     return hashlib.sha256(json.dumps(told, default=asdict).encode()).hexdigest()[:16]
 
 
-def pretrained(run: Run, scale: Scale, sources: Sources, work: Path) -> "Checkpoint":
+def pretrained(run: Run, scale: Scale, sources: Sources, work: Path, where: Where) -> "Checkpoint":
     """The backbone of a run, pre-trained where the work folder has none. All runs of a recipe share it."""
     from colora.train.checkpoint import load_backbone
     from colora.train.fit import FitConfig
@@ -109,7 +119,8 @@ def pretrained(run: Run, scale: Scale, sources: Sources, work: Path) -> "Checkpo
     name = f"{run.architecture}-{run.recipe}-{key}"
     path = work / "backbones" / f"{name}.safetensors"
     if not path.exists():
-        config = FitConfig(steps, lr=scale.scratch_lr, warmup=min(100, steps // 5), save_every=100)
+        warmup = min(100, steps // 5)
+        config = FitConfig(steps, lr=scale.scratch_lr, warmup=warmup, **asdict(where))
         with progress_bar(f"pre-training {name}") as report:
             pretrain(
                 sources.pretrain,
@@ -138,7 +149,7 @@ def spread(method: str, backbone: "Checkpoint", budget: int) -> "Allocation | No
     return uniform(shapes, {}, budget)
 
 
-def perform(run: Run, scale: Scale, sources: Sources, work: Path) -> dict[str, Any]:
+def perform(run: Run, scale: Scale, sources: Sources, work: Path, where: Where = Where()) -> dict[str, Any]:
     """Figures of a run, from the work folder where it was made before.
 
     `psnr_db`, `input_db`: means over the test pairs. `stored`: numbers per number of the backbone. Raises ColoraError's
@@ -149,14 +160,14 @@ def perform(run: Run, scale: Scale, sources: Sources, work: Path) -> dict[str, A
         result: dict[str, Any] = json.loads(done.read_text())
         return result
     begin = time.monotonic()
-    result = _measure(run, scale, sources, work, done.stem)
+    result = _measure(run, scale, sources, work, done.stem, where)
     result = {"run": asdict(run), "scale": asdict(scale), **result, "seconds": time.monotonic() - begin}
     done.parent.mkdir(parents=True, exist_ok=True)
     write_text(done, json.dumps(result, indent=1))
     return result
 
 
-def _measure(run: Run, scale: Scale, sources: Sources, work: Path, name: str) -> dict[str, Any]:
+def _measure(run: Run, scale: Scale, sources: Sources, work: Path, name: str, where: Where) -> dict[str, Any]:
     from colora.runtime.adapter import read_adapter
     from colora.train.adapt import adapt, full_tuning
     from colora.train.adapt_config import AdaptConfig, budget_numbers, check, stored_share
@@ -165,12 +176,12 @@ def _measure(run: Run, scale: Scale, sources: Sources, work: Path, name: str) ->
     from colora.train.progress import progress_bar
     from colora.train.ranks import allocation_of
 
-    backbone = pretrained(run, scale, sources, work)
+    backbone = pretrained(run, scale, sources, work, where)
     examples, test = few_pairs(sources, run.task, run.pairs, run.seed)
     warmup = min(100, scale.steps // 5)
-    fit = FitConfig(scale.steps, lr=scale.lr, warmup=warmup, save_every=100, validate_every=scale.steps)
+    fit = FitConfig(scale.steps, lr=scale.lr, warmup=warmup, validate_every=scale.steps, device=where.device)
     rate = scale.scratch_lr if run.recipe == "none" else scale.tune_lr
-    target = FitConfig(scale.steps, lr=rate, warmup=warmup, save_every=100, validate_every=scale.steps)
+    target = replace(fit, lr=rate)
     config = AdaptConfig(
         fit,
         target,
@@ -190,7 +201,7 @@ def _measure(run: Run, scale: Scale, sources: Sources, work: Path, name: str) ->
         check("full", backbone, examples, config, ranks_given=True)
         with progress_bar(f"full tuning: {told}") as report:
             tuned = full_tuning(backbone, examples, config, output.with_suffix(""), report)
-        row = compare({"full": tuned}, backbone.backbone, {"test": test})["test"]
+        row = compare({"full": tuned.to(where.device)}, backbone.backbone, {"test": test})["test"]
         return {"psnr_db": row["full"], "input_db": row["input"], "stored": 1.0, "warnings": []}
     ranks = spread(run.method, backbone, budget_numbers(backbone, config))
     outcome = adapt(run.task, backbone, examples, output, config, ranks=ranks, sets={"test": test})

@@ -14,7 +14,7 @@ from typing import Any
 import click
 from colora.benchmarks.experiment_data import REAL, split_photos
 from colora.benchmarks.experiment_export import export_check
-from colora.benchmarks.experiment_runs import Run, Scale, passes, perform
+from colora.benchmarks.experiment_runs import Run, Scale, Where, passes, perform
 from colora.benchmarks.experiment_view import Claim, Point, judge, label, markdown, plot, points, print_table
 from colora.benchmarks.record import RESULTS, environment, warn_if_dirty, write_record
 from colora.benchmarks.script import run as run_command
@@ -191,6 +191,8 @@ def scale_options(function: Any) -> Any:
 @click.option("--adapt-photos", default=128, show_default=True, help="Tiles kept for the few pairs of tasks.")
 @click.option("--estimate", is_flag=True, help="Only count what is to be trained.")
 @click.option("--threads", type=click.IntRange(1), help="Torch threads.")
+@click.option("--device", default="cpu", show_default=True, help="Of torch, e.g. cuda.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="As colora pretrain's.")
 @click.option(
     "-o", "--output", default=RESULTS, show_default=True, type=click.Path(path_type=Path), help="Folder."
 )
@@ -208,6 +210,8 @@ def command(
     adapt_photos: int,
     estimate: bool,
     threads: int | None,
+    device: str,
+    workers: int,
     output: Path,
     **values: Any,
 ) -> None:
@@ -234,7 +238,7 @@ def command(
     for number, run in enumerate(runs, 1):
         click.echo(f"{number} of {len(runs)}: {run}")
         try:
-            results.append(perform(run, scale, sources, work))
+            results.append(perform(run, scale, sources, work, Where(device, workers)))
         except ColoraError as error:  # a budget below what β takes; too few pictures
             refused.append(f"left out: {error}")
             click.echo(refused[-1])

@@ -42,7 +42,9 @@ class FitConfig:
     compile: bool = False
     """torch.compile the model, once for each size of patch"""
     device: str = "cpu"
-    """of torch, e.g. "cuda"; everything was run on the CPU only so far"""
+    """of torch: cpu, cuda, cuda:1"""
+    workers: int = 1
+    """processes that make batches ahead of the trainer; batches are the same for any number"""
     threads: int | None = None
     """torch threads; None leaves torch's own choice"""
     save_every: int = 500
@@ -115,7 +117,7 @@ def fit(
         forward = torch.compile(forward, dynamic=False)  # type: ignore[assignment]
     since, start, seen, saved = time.monotonic(), state.step, 0, state.step
     curve = folder / "curve.jsonl"
-    for step, (degraded, clean) in _load(batches.part(rank, world), state.step, config.steps):
+    for step, (degraded, clean) in _load(batches.part(rank, world), state.step, config):
         if _gave_up(state, config):
             break
         for group in optimizer.param_groups:
@@ -211,23 +213,25 @@ class swapped:
         self._swap()
 
 
-def _load(batches: Batches, start: int, stop: int) -> Iterator[tuple[int, tuple[Tensor, Tensor]]]:
-    """(step, batch) from `start` to `stop` - 1, made ahead of time by one worker process."""
-    workers = min(1, stop - start)
+def _load(batches: Batches, start: int, config: FitConfig) -> Iterator[tuple[int, tuple[Tensor, Tensor]]]:
+    """(step, batch) from `start` to the last, made ahead of time by worker processes."""
+    steps = range(start, config.steps)
+    workers = min(config.workers, len(steps))
     loader = DataLoader(
         batches,
         batch_size=None,
-        sampler=range(start, stop),
+        sampler=steps,
         num_workers=workers,
         prefetch_factor=8 if workers else None,
+        pin_memory=config.device != "cpu",
     )
-    return zip(range(start, stop), loader, strict=True)
+    return zip(steps, loader, strict=True)
 
 
 def _identity(config: FitConfig, batches: Batches, shared: Mapping[str, object]) -> str:
     """The settings that a resumed run must share. Not where it runs, nor its length: a run may go on for more or fewer
     steps than it was begun for (learning rate and progressive patches then follow the new length from there)."""
-    free = ("steps", "threads", "device", "patience")
+    free = ("steps", "threads", "device", "workers", "patience")
     told = {name: value for name, value in asdict(config).items() if name not in free}
     patches = ",".join(map(str, batches.stages))
     return json.dumps({**told, "patches": patches, "seed": batches.seed, **shared})

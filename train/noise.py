@@ -5,7 +5,7 @@ from statistics import NormalDist
 
 import cv2
 import numpy as np
-from colora.train.camera import GAMMA, Image, clip, log_uniform
+from colora.train.camera import GAMMA, Image, clip, compress, log_uniform
 from numpy.random import Generator
 from numpy.typing import NDArray
 
@@ -64,17 +64,22 @@ def poisson_noise(image: Image, rng: Generator) -> tuple[Image, str]:
 
 
 def sensor_noise(image: Image, rng: Generator) -> tuple[Image, str]:
-    """Spatially correlated noise as a camera's demosaicing leaves it: signal-dependent, low-passed by σ 0.4-1.2 px."""
-    sigma, spread, gain = rng.uniform(3, 40), rng.uniform(0.4, 1.2), rng.uniform(0.0, 1.0)
+    """Spatially correlated noise as a camera's demosaicing leaves it: signal-dependent, σ 2-40 of 255 (log-uniform, as
+    most pictures are taken by daylight), low-passed by σ 0.4-1.2 px; six in ten then go through the camera's JPEG."""
+    sigma, spread, gain = log_uniform(rng, 2, 40), rng.uniform(0.4, 1.2), rng.uniform(0.0, 1.0)
     white = normal(rng, image.shape)
     grain = np.asarray(cv2.GaussianBlur(white, (0, 0), spread))
     grain = grain * np.float32(sigma / 255 / max(float(grain.std()), 1e-6))
-    return clip(image + grain * np.sqrt(1 - gain + gain * image)), f"sensor(σ={sigma:.0f}, {spread:.1f} px)"
+    noisy, told = clip(image + grain * np.sqrt(1 - gain + gain * image)), f"σ={sigma:.0f}, {spread:.1f} px"
+    if rng.random() < 0.4:
+        return noisy, f"sensor({told})"
+    quality = int(rng.integers(60, 99))
+    return compress(noisy, quality), f"sensor({told}, q={quality})"
 
 
 def noise(image: Image, rng: Generator) -> tuple[Image, str]:
-    """One of the three noise models: white Gaussian 60 %, shot 20 %, sensor 20 %."""
-    return (gaussian_noise, poisson_noise, sensor_noise)[rng.choice(3, p=[0.6, 0.2, 0.2])](image, rng)
+    """One of the three noise models: white Gaussian 50 %, shot 15 %, sensor 35 %."""
+    return (gaussian_noise, poisson_noise, sensor_noise)[rng.choice(3, p=[0.5, 0.15, 0.35])](image, rng)
 
 
 def grain(image: Image, rng: Generator) -> tuple[Image, str]:

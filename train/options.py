@@ -65,6 +65,13 @@ OPTIONS = (
     click.option("--compile", is_flag=True, help="torch.compile the model (first step takes minutes)."),
     click.option("--threads", type=click.IntRange(min=1), help="Torch threads."),
     click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="Processes that degrade pictures for the trainer. A GPU waits for them: give all cores but one.",
+    ),
+    click.option(
         "--tensorboard",
         type=click.Path(file_okay=False, path_type=Path),
         help="Folder to log curves to, for TensorBoard.",
@@ -88,6 +95,7 @@ class TrainOptions:
     bf16: bool
     compile: bool
     threads: int | None
+    workers: int
     tensorboard: Path | None
 
     @property
@@ -105,6 +113,7 @@ class TrainOptions:
             compile=self.compile,
             device=self.device,
             threads=self.threads,
+            workers=self.workers,
             validate_every=self.validate_every,
             patience=self.patience,
         )
