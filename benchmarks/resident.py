@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -52,14 +53,19 @@ def parse_memory(text: str) -> Memory:
     return Memory(**{field: 1024 * kib[name] for field, name in LINES.items()})
 
 
-def in_fresh_process(function: str, *args: str | os.PathLike[str]) -> Any:
+def in_fresh_process(
+    function: str, *args: str | os.PathLike[str], variables: Mapping[str, str] | None = None
+) -> Any:
     """What `module:function` makes of `args`, as strings, in a new Python process; the result travels as JSON.
 
+    variables: of its environment, beside those of this process.
     Raises: BackendError with the last line that the process wrote to stderr.
     """
     module, _, name = function.partition(":")
     code = f"import json, sys; from {module} import {name}; print(json.dumps({name}(*sys.argv[1:])))"
-    done = subprocess.run([sys.executable, "-c", code, *map(str, args)], capture_output=True, text=True)
+    command = [sys.executable, "-c", code, *map(str, args)]
+    own = os.environ | (variables or {})
+    done = subprocess.run(command, capture_output=True, text=True, env=own)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise BackendError(f"{function} failed in a process of its own ({done.returncode}): {reason}")
