@@ -8,6 +8,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from time import monotonic
 
 from colora.devices.errors import ColoraError
 from colora.runtime.backend import Backend
@@ -17,6 +18,9 @@ from colora.runtime.use import Recipe, told
 Key = tuple[tuple[str, str, float], ...]
 """Task, content hash and strength of a mixture's parts."""
 Built = tuple[Mixture, Backend]
+
+AGAIN_AFTER_S = 60.0
+"""What failed in the background is not guessed again before: the reason may last, or be gone like a full memory."""
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +46,7 @@ class HotGraphs:
         self._graphs: OrderedDict[Key, Backend] = OrderedDict()
         self._building: dict[Recipe, Future[Built]] = {}
         self._unused: set[Key] = set()  # made in the background
-        self._failed: set[Recipe] = set()
+        self._failed: dict[Recipe, float] = {}  # when
         self._announced: set[Recipe] = set()  # and not used yet
         self._worker: ThreadPoolExecutor | None = None
 
@@ -100,8 +104,8 @@ class HotGraphs:
         return wanted in self._announced
 
     def failed(self, wanted: Recipe) -> bool:
-        """Whether the last try to build it in the background failed."""
-        return wanted in self._failed
+        """Whether the last try to build it in the background failed, not long ago."""
+        return wanted in self._failed and monotonic() - self._failed[wanted] < AGAIN_AFTER_S
 
     def keep_only(self, key: Key) -> None:
         """Close graphs of the same tasks and strengths over adapters of before."""
@@ -113,20 +117,27 @@ class HotGraphs:
         """Build in the background; the caller has seen to the room."""
         if self._worker is None:
             self._worker = ThreadPoolExecutor(1, thread_name_prefix="colora-build")
-        self._failed.discard(wanted)
+        self._failed.pop(wanted, None)
         self._building[wanted] = self._worker.submit(build)
 
     def adopt(self, wait_for: Recipe | None = None) -> list[Mixture]:
-        """Take over what is done by now; returns the mixtures. wait_for: a recipe to wait for if it is under way."""
+        """Take over what is done by now; returns the mixtures. wait_for: a recipe to wait for if it is under way.
+
+        A failure is logged, whatever it is: the call that finds it may want another task.
+        """
         mixtures = []
         for wanted in [w for w, future in self._building.items() if w == wait_for or future.done()]:
             try:
                 mixture, graph = self._building.pop(wanted).result()
-            except ColoraError as e:
-                self._failed.add(wanted)
+            except Exception as e:
+                now = monotonic()
+                recent = {w: at for w, at in self._failed.items() if now - at < AGAIN_AFTER_S}
+                self._failed = {**recent, wanted: now}
                 self._announced.discard(wanted)
-                fields = {"event": "build_failed", "tasks": dict(wanted), "reason": str(e)}
-                _log.warning("no merged graph of %s: %s", told(wanted), e, extra=fields)
+                reason = str(e) if isinstance(e, ColoraError) else f"{type(e).__name__} {e}"
+                fields = {"event": "build_failed", "tasks": dict(wanted), "reason": reason}
+                trace = None if isinstance(e, ColoraError) else e
+                _log.warning("no merged graph of %s: %s", told(wanted), reason, extra=fields, exc_info=trace)
                 continue
             self.built += 1
             key = key_of(mixture)

@@ -3,6 +3,7 @@
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import wait
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,8 @@ def test_results_with_merged_graphs_that_come_and_go(ort_bundle: Path, picture: 
         load(ort_bundle, memory_budget=budget, threads=1) as session,
     ):
         check_interleaved(session, picture, 8, refit, merged)
+        wait(session._switcher.hot._building.values())  # those threads may have left it no time
+        session.restore(picture(20, 24), "rain")
         assert session.metrics().prefetches > 0
 
 

@@ -1,13 +1,15 @@
 """A backend that fails is opened anew, a bounded number of times, and every result is right."""
 
 import logging
+import threading
+from concurrent.futures import wait
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from colora.devices.errors import BackendError, BackendFailed, ParityError
-from colora.runtime import watchdog
+from colora.runtime import hot, watchdog
 from colora.runtime.backend_null import NullBackend
 from colora.runtime.backend_ort import OrtBackend
 from colora.runtime.session import load
@@ -24,16 +26,23 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 class Broken:
-    """Makes a method of a backend fail as often as `times` says."""
+    """Makes a method of a backend fail as often as `times` says, for callers or for what is built in the background.
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, backend: type, method: str) -> None:
+    Not for both: policy auto builds ahead while a picture runs, and which of them failed would be chance.
+    """
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, backend: type, method: str, background: bool = False
+    ) -> None:
         self.times = 0
+        self.error: Exception = BackendFailed("the device is gone")
         real = getattr(backend, method)
 
         def breaks(graph: Any, *arguments: Any) -> Any:
-            if self.times > 0:
+            ours = threading.current_thread().name.startswith("colora-build") == background
+            if self.times > 0 and ours:
                 self.times -= 1
-                raise BackendFailed("the device is gone")
+                raise self.error
             return real(graph, *arguments)
 
         monkeypatch.setattr(backend, method, breaks)
@@ -62,6 +71,43 @@ def test_a_failure_is_made_good(
         found = session.metrics()
         assert (found.reopens, found.failures, found.restores) == (2, 0, 4)
         assert session.describe().policy == before
+
+
+@pytest.mark.parametrize("error", [BackendFailed("the device is gone"), MemoryError("no room")])
+def test_a_failure_in_the_background_costs_no_call_anything(
+    ort_bundle: Path,
+    picture: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+) -> None:
+    broken, image = Broken(monkeypatch, OrtBackend, "run", background=True), picture(20, 24)
+    broken.error, now = error, [100.0]
+    monkeypatch.setattr(hot, "monotonic", lambda: now[0])
+    with load(ort_bundle, memory_budget=10**9, threads=1) as session:
+
+        def restored(task: str) -> Any:
+            result = session.restore(image, task)
+            wait(session._switcher.hot._building.values())
+            return result
+
+        serial = {task: restored(task) for task in ("rain", "noise")}
+        broken.times = 1
+        with caplog.at_level(logging.INFO, "colora.runtime"):
+            for task in ("rain", "noise"):  # noise, which comes next, fails in the background
+                assert np.array_equal(restored(task), serial[task])
+        (record,) = caplog.records
+        assert (record.__dict__["event"], record.__dict__["tasks"]) == ("build_failed", {"noise": 1.0})
+        assert str(error) in record.getMessage()
+        found = session.metrics()
+        assert (found.reopens, found.failures) == (0, 0)
+        restored("rain")
+        restored("noise")
+        assert session.describe().hot == ("rain",)  # a guess that failed is not made again at once
+        now[0] += hot.AGAIN_AFTER_S
+        restored("rain")
+        assert np.abs(restored("noise").astype(int) - serial["noise"]).max() <= 1
+        assert set(session.describe().hot) == {"rain", "noise"}
 
 
 def test_the_number_of_retries_is_bounded_and_told(
