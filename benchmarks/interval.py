@@ -25,6 +25,7 @@ class Interval:
     low: float
     high: float
     confidence: float
+    """At most 1 - 2^(1 - n): so sure is a median to lie between the least and the greatest of n values."""
     n: int
     """Rounds that it was made of."""
 
@@ -43,7 +44,8 @@ def median_interval(values: Sequence[float], rng: "Generator", confidence: float
     drawn = rng.integers(0, len(values), (RESAMPLES, len(values)))
     medians = np.median(np.asarray(values)[drawn], axis=1)
     low, high = np.quantile(medians, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(np.median(values)), float(low), float(high), confidence, len(values))
+    sure = min(confidence, 1 - 2.0 ** (1 - len(values)))
+    return Interval(float(np.median(values)), float(low), float(high), sure, len(values))
 
 
 def ratio_interval(

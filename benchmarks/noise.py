@@ -82,6 +82,7 @@ def interleave_watched(
     *,
     warmups: int = 3,
     pause_s: float = 0.05,
+    between: Callable[[], object] = lambda: None,
     synchronize: Callable[[], object] = lambda: None,
 ) -> tuple[dict[str, list[float]], Noise]:
     """`interleave`, with the reference loop among the calls; the loop's times are in the result too."""
@@ -89,7 +90,12 @@ def interleave_watched(
     loop()  # so that the clock is that of work
     before = moment()
     times = interleave(
-        {**calls, REFERENCE: loop}, rounds, warmups=warmups, pause_s=pause_s, synchronize=synchronize
+        {**calls, REFERENCE: loop},
+        rounds,
+        warmups=warmups,
+        pause_s=pause_s,
+        between=between,
+        synchronize=synchronize,
     )
     loop()
     return times, noise(before, moment(), times[REFERENCE])

@@ -1,0 +1,151 @@
+"""What the latency scenario shows: figures with their intervals, as cells of a table, plots and a sentence."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from colora.benchmarks.interval import Interval, median_interval, of_a_repeat, ratio_interval, widened
+from colora.benchmarks.section import Cell, Column, Plot, Series
+from colora.runtime.latency import percentiles
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+COLUMNS = (
+    Column("what"),
+    Column("by"),
+    Column("size", "px", "side of a square picture"),
+    Column(
+        "p50", "ms", "median over the rounds, time.perf_counter_ns; all ways by turns, the order rotating"
+    ),
+    Column(
+        "low",
+        "ms",
+        "bootstrap over the rounds, widened by how far a reference loop drifted: where the median of an equal run "
+        "falls, with the confidence set",
+    ),
+    Column("high", "ms", "as low"),
+    Column("p95", "ms", "nearest rank: the slowest, if there are fewer than 20 rounds"),
+    Column("p99", "ms", "nearest rank: the slowest, if there are fewer than 100 rounds"),
+    Column("compute", "ms", "median of the backend's runs, copies to and from a GPU taken off"),
+    Column("copies", "ms", "median of the rest: picture to tensor and back, padding, blending, GPU copies"),
+    Column("ratio", "×", "median of the ratios within each round, to what stands under `against`"),
+    Column("ratio low", "×", "bootstrap over the rounds, for an equal run"),
+    Column("ratio high", "×", "as ratio low"),
+    Column("against"),
+    Column("rounds"),
+)
+
+
+@dataclass(frozen=True)
+class Times:
+    """Of one call, in ms by round."""
+
+    what: str
+    by: str
+    ms: Sequence[float]
+    size: int | None = None
+    against: str = ""
+    reference: Sequence[float] = ()
+    """Times of what `against` names, in the same rounds; empty where it is this call, or was not measured."""
+    drift: float = 0.0
+    """Of the machine meanwhile: Noise.drift."""
+    compute: float | None = None
+    copies: float | None = None
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A row of the table."""
+
+    times: Times
+    median: Interval
+    ratio: Interval | None
+
+
+def figure(times: Times, rng: "Generator", confidence: float) -> Figure:
+    """With intervals for an equal run. Ratios are not widened: a drift slows both calls of a round."""
+    median = of_a_repeat(widened(median_interval(times.ms, rng, confidence), times.drift))
+    ratio = None
+    if times.reference:
+        ratio = of_a_repeat(ratio_interval(times.ms, times.reference, rng, confidence))
+    return Figure(times, median, ratio)
+
+
+def cells(found: Figure) -> tuple[Cell, ...]:
+    """Under COLUMNS."""
+    times, ranks = found.times, percentiles(found.times.ms)
+    return (
+        *(times.what, times.by, times.size),
+        *_ends(found.median),
+        *(ranks.p95_ms, ranks.p99_ms, times.compute, times.copies),
+        *(_ends(found.ratio) if found.ratio else (None, None, None)),
+        *(times.against if found.ratio else "", found.median.n),
+    )
+
+
+def by_size(figures: Sequence[Figure]) -> Plot:
+    """A line for each way."""
+    ways = dict.fromkeys(f.times.by for f in figures)
+    lines = tuple(_series(way, [f for f in figures if f.times.by == way]) for way in ways)
+    return Plot(
+        "One picture by its size", "side of the picture, px", "p50, ms", lines, log_x=True, log_y=True
+    )
+
+
+def distribution(figures: Iterable[Figure]) -> Plot:
+    """Share of the changes of task that took at most so long."""
+    series = []
+    for f in figures:
+        ranked = sorted(f.times.ms)
+        series.append(
+            Series(f.times.what, tuple(ranked), tuple((i + 1) / len(ranked) for i in range(len(ranked))))
+        )
+    return Plot("A change of task", "ms", "share that took at most that", tuple(series), "steps", log_x=True)
+
+
+def bars(title: str, figures: Sequence[Figure]) -> Plot:
+    """A group for each `by`, in it a bar for each `what`."""
+    ways = dict.fromkeys(f.times.by for f in figures)
+    groups = tuple(_series(way, [f for f in figures if f.times.by == way], named=True) for way in ways)
+    return Plot(title, "", "p50, ms", groups, "bar")
+
+
+def sentence(pictures: Sequence[Figure], switches: Sequence[Figure], size: int) -> str:
+    """The finding, for pictures of about `size`."""
+    parts = []
+    near = sorted(pictures, key=lambda f: abs((f.times.size or 0) - size))
+    refit = next((f for f in near if f.ratio and f.times.by.endswith("refit")), None)
+    if refit and refit.ratio:
+        side, ratio = refit.times.size, refit.ratio
+        parts.append(
+            f"a picture of {side}×{side} takes {ratio.value:.2f} times as long with weights that can change "
+            f"({refit.times.by}) as merged ({_span(ratio)})"
+        )
+    change = next((f for f in switches if f.ratio and f.times.by.endswith("refit")), None)
+    if change and change.ratio:
+        parts.append(
+            f"a change of task takes {change.median.value:.1f} ms, {change.ratio.value:.3f} of {change.times.against} "
+            f"({_span(change.ratio, 3)})"
+        )
+    if not parts and near:
+        parts.append(
+            f"a picture of {near[0].times.size}×{near[0].times.size} takes {near[0].median.value:.1f} ms"
+        )
+    text = "; ".join(parts)
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
+def _span(interval: Interval, digits: int = 2) -> str:
+    return f"{interval.low:.{digits}f} to {interval.high:.{digits}f}"
+
+
+def _ends(interval: Interval) -> tuple[float, float, float]:
+    return interval.value, max(interval.low, 0.0), interval.high
+
+
+def _series(name: str, figures: Sequence[Figure], named: bool = False) -> Series:
+    ends = [_ends(f.median) for f in figures]
+    x = tuple(f.times.what if named else float(f.times.size or 0) for f in figures)
+    values, lows, highs = zip(*ends, strict=True)
+    return Series(name, x, values, lows, highs)
