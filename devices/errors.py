@@ -52,6 +52,10 @@ class BackendFailed(BackendError):
     """A backend that worked has failed; opened anew it may work again."""
 
 
+class ReportError(ColoraError):
+    """A report of `colora bench` that can't be read, or is of another version."""
+
+
 class FrameDropped(ColoraError):
     """A frame of a live source that was not restored: newer ones came, or its deadline passed."""
 

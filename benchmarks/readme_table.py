@@ -1,0 +1,231 @@
+"""The measured tables of README.md, made from the records: `python -m colora.benchmarks.readme_table`.
+
+Each stands, caption included, between two comments, `<!-- table NAME: … -->` and `<!-- end of table NAME -->`; what is
+between them is replaced, and a test says that it is what the newest records of clean commits give.
+"""
+
+import json
+import re
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from colora.benchmarks.memory_rows import SHARED
+from colora.benchmarks.record import RESULTS
+from colora.benchmarks.script import run
+from colora.devices.errors import ReportError
+from colora.runtime.atomic import write_text
+
+README = Path("README.md")
+BEGIN = "<!-- table {}: made by python -m colora.benchmarks.readme_table -->"
+END = "<!-- end of table {} -->"
+WIDTH = 125
+
+Record = Mapping[str, Any]
+
+SETS = {
+    "denoise_awgn25": "white, σ 25",
+    "denoise_real_polyu": "real, JPEG",
+    "derain_rain100h": "",
+    "dehaze_real_ohaze": "real",
+    "dehaze_sots_indoor": "",
+    "jpeg": "quality 10 to 40",
+    "lowlight_lol": "real",
+    "deblur_camerashake": "",
+    "raindrop_real": "real",
+}
+"""In the order of the table: set of pairs → what to know about it."""
+SHORT = {
+    "one gamma for a mean of": "gamma",
+    "dark channel prior": "dark channel",
+    "unsharp mask": "unsharp",
+}
+"""Of classical methods, where their first words are too long."""
+COUNTS = (1, 2, 4, 6, 8, 12, 16)
+"""Numbers of tasks shown, where the record has them."""
+
+
+def quality_table(record: Record, file: str) -> str:
+    """PSNR and SSIM by set, the best PSNR of a row in bold."""
+    scores = {(score["set"], score["column"]): score for score in record["scores"]}
+    found = [name for name, _ in scores]
+    rows = []
+    for name in sorted(set(found), key=lambda name: (name not in SETS, [*SETS, *found].index(name))):
+        classical = max(
+            (scores[name, column] for column in ("opencv", "bm3d") if (name, column) in scores),
+            key=lambda score: float(score["psnr_db"]),
+        )
+        kinds = [scores[name, "input"], classical, scores[name, "backbone"], scores[name, "adapter"]]
+        best = max(kinds, key=lambda score: float(score["psnr_db"]))
+        cells = [_score(score, score is best) for score in kinds]
+        cells[1] = f"{_method(classical['told'])} {cells[1]}"
+        task = kinds[-1]["told"].split()[1].rstrip(",")
+        known = f" ({SETS[name]})" if SETS.get(name) else ""
+        rows.append([task, f"{name}{known}", str(kinds[0]["n"]), *cells])
+    header = ["task", "set", "pictures", "input", "classical, best setting", "backbone alone", "with adapter"]
+    return _caption(
+        f"PSNR in dB / SSIM on 8-bit RGB, means over all pictures of {_count(len(rows))} public sets, none of which "
+        f"was trained on ({_when(record)}, CPU, fp32, ONNX Runtime; "
+        f"`python -m colora.benchmarks.quality --pairs DIR …`, [record]({file.removesuffix('.json')}.md)):"
+    ) + _markdown(header, rows, left=2)
+
+
+def memory_table(record: Record, file: str) -> str:
+    """Files and RSS by number of tasks, against whole models."""
+    rows = {(row["tasks"], row["system"]): row for row in record["memory"]}
+    lines = []
+    for n in (n for n in COUNTS if (n, SHARED) in rows):
+        ours, default = rows[n, SHARED], rows[n, "default"]
+        resident = [
+            row for (count, name), row in rows.items() if count == n and name not in (SHARED, "one at a time")
+        ]
+        best = min(resident, key=lambda row: int(row["rss_bytes"]))
+        lines.append(
+            [
+                str(n),
+                *(
+                    f"{row['files_bytes'] / 1e6:.1f} MB, {row['rss_bytes'] / 1e6:.0f} MB"
+                    for row in (ours, default)
+                ),
+                f"{best['rss_bytes'] / 1e6:.0f} MB ({best['system']})",
+                f"{default['files_bytes'] / ours['files_bytes']:.2f}",
+                ", ".join(f"{row['rss_bytes'] / ours['rss_bytes']:.2f}" for row in (default, best)),
+            ]
+        )
+    settings, size = record["settings"], record["settings"]["size_px"]
+    repeats, rounds = settings["repeats"], next(iter(record["latency"].values()))["n"]
+    header = [
+        *("N", "colora: files, RSS", "N models, default", "N models, best with all resident", "files ×"),
+        "RSS × default, best",
+    ]
+    times = "run once" if repeats == 1 else f"the median of {repeats} runs"
+    return _caption(
+        f"Memory and latency of N tasks at {size}×{size}, one backbone with adapters against N fully tuned models in "
+        f"ONNX Runtime at two of its settings ({_when(record)}, {_where(record)}; memory above an empty ONNX Runtime "
+        f"process, each row a fresh process, {times}; "
+        f"`python -m colora.benchmarks.memory --all --repeats {repeats} --rounds {rounds}`, "
+        f"every N and all {_count(len(record['peers']))} peer settings in the [record]({file})):"
+    ) + _markdown(header, lines, left=0)
+
+
+def compiled_table(record: Record, file: str) -> str:
+    """Times of the compiled graph against a plain export."""
+    form = list(record["forms"])[-1]
+    rows = [
+        [
+            f"{size}×{size}",
+            f"{found['plain']['ms_p50']:,.0f} ms",
+            *(
+                f"{found[name]['ratio_to_plain_p50']:.2f}"
+                for name in (f"merged: {form}", f"refit: {form}", "convolutions: ENABLE_ALL")
+            ),
+        ]
+        for size, found in record["latency"].items()
+    ]
+    header = [
+        *("picture", "plain export", "ours, merged", "ours, weights changed in place"),
+        "its convolutions alone",
+    ]
+    return _caption(
+        "The compiled graph of a CPU bundle against `torch.onnx.export` → onnxsim → ONNX Runtime at its highest level "
+        f"and a fixed size ({_when(record)}, {_where(record)}, medians of paired ratios of "
+        f"{record['settings']['rounds']} interleaved rounds; `python -m colora.benchmarks.compiled`, every form in the "
+        f"[record]({file})):"
+    ) + _markdown(header, rows, left=1)
+
+
+TABLES: dict[str, Callable[[Record, str], str]] = {
+    "quality": quality_table,
+    "memory": memory_table,
+    "compiled": compiled_table,
+}
+"""Kind of record → its table."""
+
+
+def newest(kind: str, folder: Path) -> tuple[Record, str]:
+    """The last record of a kind that was made of a clean commit, and its name. Raises: ReportError for none."""
+    found = []
+    for file in sorted(folder.glob("*.json")):
+        record = json.loads(file.read_text("utf-8"))
+        if isinstance(record, dict) and record.get("kind") == kind and record["environment"]["clean_tree"]:
+            found.append((record["environment"]["date_utc"], file.name, record))
+    if not found:
+        raise ReportError(
+            f"{folder} has no record of kind {kind!r} made of a clean commit: make one by "
+            f"python -m colora.benchmarks.{kind}"
+        )
+    _, name, record = max(found, key=lambda one: one[:2])
+    return record, name
+
+
+def renewed(text: str, folder: Path) -> str:
+    """README's text with every table made anew. Raises: ReportError for a missing record or comment."""
+    for name, table in TABLES.items():
+        begin, end = BEGIN.format(name), END.format(name)
+        if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+            raise ReportError(
+                f"expected one line {begin!r}, and behind it one {end!r}: put them around the table"
+            )
+        record, file = newest(name, folder)
+        made = table(record, (RESULTS / file).as_posix())
+        text = text[: text.index(begin) + len(begin)] + f"\n{made}\n" + text[text.index(end) :]
+    return text
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
+    """left: columns that are text."""
+    rule = ["---" if i < left else "---:" for i in range(len(header))]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *rows)) + "\n"
+
+
+def _caption(text: str) -> str:
+    wrapped = textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+    return f"\n{wrapped}\n\n"
+
+
+def _score(score: Record, best: bool) -> str:
+    text = f"{score['psnr_db']:.2f} / {score['ssim']:.3f}"
+    return f"**{text}**" if best else text
+
+
+def _method(told: str) -> str:
+    found = re.match(r"[^,:]+?(?= \d|,|:|$)", told)
+    name = found[0] if found else told
+    return SHORT.get(name, name)
+
+
+def _when(record: Record) -> str:
+    where = record["environment"]
+    return f"{where['date_utc'][:10]}, commit {where['commit'][:7]}"
+
+
+def _where(record: Record) -> str:
+    where = record["environment"]
+    cpu = re.sub(r"\((R|TM)\)| Processor| CPU", "", where["cpu"])
+    cores = f"{_count(where['cores'])} {cpu} core{'s' if where['cores'] > 1 else ''}"
+    return f"{cores}, ONNX Runtime {where['packages']['onnxruntime']}"
+
+
+def _count(n: int) -> str:
+    words = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    return words[n] if n < len(words) else str(n)
+
+
+@click.command()
+@click.option("--readme", default=README, show_default=True, type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--results", default=RESULTS, show_default=True, type=click.Path(path_type=Path), help="Folder."
+)
+def command(readme: Path, results: Path) -> None:
+    """Make the measured tables of README.md anew."""
+    old = readme.read_text("utf-8")
+    new = renewed(old, results)
+    if new != old:
+        write_text(readme, new)
+    click.echo(f"{readme}: {'renewed' if new != old else 'as the records say'}")
+
+
+if __name__ == "__main__":
+    run(command)

@@ -1,0 +1,139 @@
+"""README's measured tables are what the records give, and what a record says gets into its table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from colora.benchmarks.readme_table import (
+    BEGIN,
+    END,
+    TABLES,
+    command,
+    compiled_table,
+    memory_table,
+    newest,
+    quality_table,
+    renewed,
+)
+from colora.benchmarks.record import RESULTS
+from colora.devices.errors import ReportError
+
+ROOT = Path(__file__).parents[2]
+WHERE = {
+    "date_utc": "2026-01-02T03:04:05Z",
+    "commit": "0123456789abcdef",
+    "clean_tree": True,
+    "cpu": "Some(R) Board CPU",
+    "cores": 2,
+    "packages": {"onnxruntime": "1.2.3"},
+}
+
+
+def test_readme_is_what_the_records_give() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert renewed(text, ROOT / RESULTS) == text, "run python -m colora.benchmarks.readme_table"
+
+
+def score(column: str, psnr_db: float, told: str) -> dict[str, Any]:
+    return {"set": "jpeg", "column": column, "n": 3, "psnr_db": psnr_db, "ssim": 0.5, "told": told}
+
+
+def rows_of(table: str) -> list[str]:
+    return [line for line in table.splitlines() if line.startswith("|")][2:]
+
+
+def test_quality_shows_the_best_classical_method_and_marks_the_best_of_all() -> None:
+    scores = [
+        score("input", 20.0, "as given"),
+        score("opencv", 21.0, "one gamma for a mean of 0.5: the best of 2"),
+        score("bm3d", 25.004, "BM3D, told σ"),
+        score("backbone", 22.0, "no adapter"),
+        score("adapter", 24.0, "task jpeg, in ONNX Runtime"),
+    ]
+    record = {"environment": WHERE, "scores": scores}
+    (row,) = rows_of(quality_table(record, "r/quality.json"))
+    assert row == (
+        "| jpeg | jpeg (quality 10 to 40) | 3 | 20.00 / 0.500 | BM3D **25.00 / 0.500** | 22.00 / 0.500 "
+        "| 24.00 / 0.500 |"
+    )
+    scores[2] |= {"psnr_db": 20.5}
+    (row,) = rows_of(quality_table(record, "r/quality.json"))
+    assert "| gamma 21.00 / 0.500 | 22.00 / 0.500 | **24.00 / 0.500** |" in row
+    assert "2026-01-02, commit 0123456, CPU" in " ".join(quality_table(record, "r/quality.json").split())
+
+
+def test_memory_names_the_peers_best_setting_with_all_models_open() -> None:
+    def row(system: str, files: int, rss: int) -> dict[str, Any]:
+        return {"system": system, "tasks": 4, "files_bytes": files * 1e6, "rss_bytes": rss * 1e6}
+
+    peers = ("default", "no arena", "one at a time")
+    record = {
+        "environment": WHERE,
+        "settings": {"size_px": 64, "repeats": 3},
+        "peers": dict.fromkeys(peers),
+        "latency": {"merged": {"n": 7}},
+        "memory": [
+            row("one backbone + adapters", 50, 100),
+            *(row(name, 200, rss) for name, rss in zip(peers, (400, 90, 10), strict=True)),
+        ],
+    }
+    table = memory_table(record, "r/x.json")
+    assert rows_of(table) == [
+        "| 4 | 50.0 MB, 100 MB | 200.0 MB, 400 MB | 90 MB (no arena) | 4.00 | 4.00, 0.90 |"
+    ]
+    caption = " ".join(table.split())  # a loss, 0.90, is shown as plainly as a win
+    assert "two Some Board cores, ONNX Runtime 1.2.3" in caption and "all three peer settings" in caption
+    assert (
+        "the median of 3 runs; `python -m colora.benchmarks.memory --all --repeats 3 --rounds 7`" in caption
+    )
+
+
+def test_compiled_takes_the_last_form() -> None:
+    def ratio(value: float) -> dict[str, float]:
+        return {"ms_p50": 1234.5, "ratio_to_plain_p50": value}
+
+    found = {"plain": 1.0, "merged: a": 0.9, "merged: b": 0.8, "refit: a": 0.95, "refit: b": 0.85}
+    found["convolutions: ENABLE_ALL"] = 0.4
+    record = {
+        "environment": WHERE,
+        "settings": {"rounds": 5},
+        "forms": {"a": [], "b": []},
+        "latency": {"64": {name: ratio(value) for name, value in found.items()}},
+    }
+    assert rows_of(compiled_table(record, "r/x.json")) == ["| 64×64 | 1,234 ms | 0.80 | 0.85 | 0.40 |"]
+
+
+def test_the_newest_record_of_a_clean_commit_counts(tmp_path: Path) -> None:
+    for name, date, clean in (
+        ("a", "2026-01-01", True),
+        ("b", "2026-01-02", True),
+        ("c", "2026-01-03", False),
+    ):
+        where = WHERE | {"date_utc": date, "clean_tree": clean}
+        (tmp_path / f"{name}.json").write_text(json.dumps({"kind": "memory", "environment": where}))
+    (tmp_path / "baseline.json").write_text(json.dumps({"machine_info": {}}))
+    assert newest("memory", tmp_path)[1] == "b.json"
+    with pytest.raises(
+        ReportError, match=r"no record of kind 'quality' made of a clean commit: make one by python"
+    ):
+        newest("quality", tmp_path)
+
+
+def test_the_command_replaces_what_is_between_the_comments_and_nothing_else(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    parts = [f"{BEGIN.format(name)}\nold\n{END.format(name)}\n" for name in TABLES]
+    readme.write_text("# before\n" + "between\n".join(parts) + "after\n")
+    arguments = ["--readme", str(readme), "--results", str(ROOT / RESULTS)]
+    assert CliRunner().invoke(command, arguments, catch_exceptions=False).output.endswith("renewed\n")
+    text = readme.read_text()
+    assert text.startswith("# before\n") and text.endswith("after\n") and text.count("between\n") == 2
+    assert "old" not in text.split("\n") and text.count("\n| ---") == 3
+    assert CliRunner().invoke(command, arguments).output.endswith("as the records say\n")
+    with pytest.raises(
+        ReportError, match=r"expected one line '<!-- table quality: .* put them around the table"
+    ):
+        renewed("no comments", ROOT / RESULTS)
