@@ -16,7 +16,7 @@ SETUP = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["set
 FOLDERS: dict[str, str] = SETUP["package-dir"]
 """package → folder"""
 
-KINDS = {".py", ".typed", ".json", ".safetensors", ".md", ".jpg", ".png"}
+KINDS = {".py", ".typed", ".json", ".safetensors", ".md", ".jpg", ".png", ".html", ".css", ".js"}
 """suffixes of the files that a package may hold"""
 
 TAKEN = sys.stdlib_module_names | {
@@ -28,6 +28,7 @@ TAKEN = sys.stdlib_module_names | {
         "onnxruntime",
         "onnxscript",
         "onnxsim",
+        "jinja2",
         "openvino",
         "PIL",
         "pillow",
@@ -39,6 +40,7 @@ TAKEN = sys.stdlib_module_names | {
         "rich",
         "safetensors",
         "scipy",
+        "selenium",
         "spandrel",
         "tensorboard",
         "tensorrt",
