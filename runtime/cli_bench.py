@@ -1,4 +1,4 @@
-"""`colora bench`: how long a bundle takes on this machine, and with --on-device what that does to it."""
+"""`colora bench --on-device`: how long a bundle takes on this machine, and what that does to it."""
 
 from collections.abc import Mapping
 from contextlib import nullcontext

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 from colora.devices.sensors import NoSensors, Reading
 from colora.runtime import latency
+from colora.runtime.cli import main
 from colora.runtime.cli_bench import command, lines
 from colora.runtime.latency import device_copy_ms, measure, percentiles
 from colora.runtime.session import load
@@ -73,6 +74,17 @@ def test_a_record_with_telemetry_is_written_and_told(null_bundle: Path, tmp_path
     assert record["telemetry"]["readings"] >= 1
     assert {"cpu", "device", "power_mode", "packages"} <= record["environment"].keys()
     assert f"record: {path}" in result.output and "throttled: " in result.output
+
+
+def test_colora_bench_on_device_needs_neither_torch_nor_what_draws_a_report(
+    null_bundle: Path, tmp_path: Path
+) -> None:
+    """That it is the runtime's command is told by its options; tests run it without torch on other Pythons."""
+    path = tmp_path / "record.json"
+    asked = [str(null_bundle), "--backend", "null", "--image", "50x40", "--rounds", "1", "--source", "none"]
+    result = CliRunner().invoke(main, ["bench", *asked, "--on-device", "-o", str(path)])
+    assert result.exit_code == 0, result.output
+    assert json.loads(path.read_text())["kind"] == "bench"
 
 
 def test_without_on_device_no_sensor_is_opened(

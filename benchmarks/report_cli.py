@@ -1,0 +1,237 @@
+"""`colora bench`: run every scenario on a bundle, and write what they found as report.json and report.html."""
+
+import importlib
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+from colora.benchmarks.record import environment, warn_if_dirty
+from colora.benchmarks.report import Picture, Report, read_report, write_report
+from colora.benchmarks.report_html import render
+from colora.benchmarks.report_pictures import pictures
+from colora.benchmarks.scenario_environment import PACKAGES, bundle_facts, zoo_hashes
+from colora.benchmarks.section import Section
+from colora.benchmarks.settings import Settings
+from colora.devices.errors import ColoraError, MissingExtra, unknown
+from colora.runtime import cli_bench
+from colora.runtime.atomic import write_text
+from colora.runtime.bundle import open_bundle
+from colora.runtime.default import find_bundle
+
+SCENARIOS = {
+    "memory": ("colora.benchmarks.scenario_memory", "Memory against the number of tasks", "bench"),
+    "peers": ("colora.benchmarks.scenario_peers", "Against the alternatives", "bench"),
+    "latency": ("colora.benchmarks.scenario_latency", "Latency and switching", "ort"),
+    "quality": ("colora.benchmarks.scenario_quality", "Quality against size", "bench"),
+    "ops": ("colora.benchmarks.scenario_ops", "Where the time goes", "ort"),
+    "scaling": ("colora.benchmarks.scenario_scaling", "How cost grows", "bench"),
+    "device": ("colora.benchmarks.scenario_device", "What it does to the machine", "ort"),
+    "environment": ("colora.benchmarks.scenario_environment", "What it was measured with", ""),
+}
+"""Name → module with a function `section`, title where it can't run, and the extra that brings what it imports."""
+
+ON_DEVICE = "--on-device"
+
+
+class Bench(click.Command):
+    """With --on-device anywhere on the line it is the runtime's command, which has options of its own."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if ON_DEVICE in args:
+            return cli_bench.command.make_context(info_name, args, parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+
+def _pairs(
+    context: click.Context, option: click.Parameter, values: tuple[str, ...]
+) -> tuple[tuple[str, Path], ...]:
+    for value in values:
+        if not all(value.partition("=")):
+            raise click.BadParameter(f"got {value!r}, expected TASK=FOLDER")
+    return tuple((task, Path(folder)) for task, _, folder in (value.partition("=") for value in values))
+
+
+def _sizes(context: click.Context, option: click.Parameter, value: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(size) for size in value.split(","))
+    except ValueError as e:
+        raise click.BadParameter(f"got {value!r}, expected pixels such as 128,256,512") from e
+
+
+@click.command("bench", cls=Bench)
+@click.argument("bundle", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", default="report", show_default=True, type=click.Path(path_type=Path), help="Folder."
+)
+@click.option("--only", multiple=True, metavar="SCENARIO", help=f"Of {', '.join(SCENARIOS)}; several.")
+@click.option("--skip", multiple=True, metavar="SCENARIO", help="Leave it out; several.")
+@click.option(
+    "--pairs", multiple=True, metavar="TASK=FOLDER", callback=_pairs, help="With input/ and target/; several."
+)
+@click.option(
+    "--pictures", "count", default=4, show_default=True, type=click.IntRange(1), help="Of a folder."
+)
+@click.option("--size", default=256, show_default=True, type=click.IntRange(32), help="Side, in px.")
+@click.option(
+    "--sizes", default="128,256,512", show_default=True, callback=_sizes, help="Sides that are compared."
+)
+@click.option(
+    "--threads", default=1, show_default=True, type=click.IntRange(0), help="0: the backend's choice."
+)
+@click.option("--rounds", default=10, show_default=True, type=click.IntRange(2))
+@click.option(
+    "--minutes",
+    default=4.5,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="For all, about.",
+)
+@click.option("--seed", default=0, show_default=True)
+@click.option(
+    "--from", "source", type=click.Path(path_type=Path), help="Draw a report.json anew; measure nothing."
+)
+@click.option(
+    ON_DEVICE, is_flag=True, help="Instead, time one picture with power and clocks; more options: add --help."
+)
+def command(
+    bundle: Path | None,
+    output: Path,
+    only: tuple[str, ...],
+    skip: tuple[str, ...],
+    pairs: tuple[tuple[str, Path], ...],
+    count: int,
+    size: int,
+    sizes: tuple[int, ...],
+    threads: int,
+    rounds: int,
+    minutes: float,
+    seed: int,
+    source: Path | None,
+    on_device: bool,
+) -> None:
+    """Measure BUNDLE, and write report.json and report.html to OUTPUT.
+
+    BUNDLE is $COLORA_BUNDLE by default, else ./colora-bundle. What a scenario needs and is not installed is named.
+    """
+    for name in (*only, *skip):
+        if name not in SCENARIOS:
+            raise unknown("scenario", name, SCENARIOS)
+    if source is not None:
+        write_html(output, read_report(source))
+        return
+    names = [name for name in SCENARIOS if (name in only or not only) and name not in skip]
+    with tempfile.TemporaryDirectory(prefix="colora-bench-") as scratch:
+        settings = Settings(
+            scratch=Path(scratch),
+            size=size,
+            sizes=sizes,
+            threads=threads,
+            rounds=rounds,
+            seconds=minutes * 60,
+            seed=seed,
+            pairs=pairs,
+            pictures=count,
+        )
+        with bar(len(names) + 1) as progress:
+            report, failed = measure(find_bundle(bundle), settings, names, progress)
+    output.mkdir(parents=True, exist_ok=True)
+    write_report(output / "report.json", report)
+    click.echo(f"{output / 'report.json'}  {report.seconds:.0f} s")
+    write_html(output, report)
+    if failed:
+        raise click.ClickException(f"{', '.join(failed)} failed: the report says why")
+
+
+def write_html(output: Path, report: Report) -> None:
+    """OUTPUT/report.html, or a line that says which extra draws it."""
+    try:
+        page = render(report)
+    except MissingExtra as e:
+        click.echo(f"not drawn: {e}; then colora bench --from {output / 'report.json'}", err=True)
+        return
+    output.mkdir(parents=True, exist_ok=True)
+    write_text(output / "report.html", page)
+    click.echo(f"{output / 'report.html'}")
+
+
+def measure(
+    bundle: Path, settings: Settings, names: list[str], progress: Callable[[str, int], None]
+) -> tuple[Report, list[str]]:
+    """The report, and the names of scenarios that broke. settings.seconds: for all of them.
+
+    Each scenario gets an equal share of the time that is left. Raises: BundleError.
+    """
+    where = environment(PACKAGES)
+    warn_if_dirty(where)
+    facts = bundle_facts(open_bundle(bundle))
+    begin = time.monotonic()
+    sections, failed = [], []
+    for number, name in enumerate(names):
+        left = max(settings.seconds - (time.monotonic() - begin), 1.0)
+        scratch = settings.scratch / name
+        scratch.mkdir()
+        own = replace(settings, scratch=scratch, seconds=left / (len(names) - number))
+        found, broke = run_scenario(name, bundle, own, partial(_say, progress, name))
+        sections.append(found)
+        failed += [name] if broke else []
+        progress(name, 1)
+    shown: tuple[Picture, ...] = ()
+    if "quality" in names:
+        progress("pictures", 0)
+        try:
+            shown = pictures(bundle, settings)
+        except (ColoraError, ImportError) as e:
+            click.echo(f"no pictures: {e}", err=True)
+    progress("done", 1)
+    told = asdict(settings) | {"pairs": {task: folder.name for task, folder in settings.pairs}}
+    told = {name: value for name, value in told.items() if name != "scratch"}
+    report = Report(where, facts, zoo_hashes(), told, time.monotonic() - begin, tuple(sections), shown)
+    return report, failed
+
+
+def run_scenario(
+    name: str, bundle: Path, settings: Settings, report: Callable[[str], None]
+) -> tuple[Section, bool]:
+    """What a scenario found; where it can't run, a section that says why; whether that is a fault of ours."""
+    module, title, extra = SCENARIOS[name]
+    try:
+        scenario: Callable[[Path, Settings, Callable[[str], None]], Section] = importlib.import_module(
+            module
+        ).section
+        return scenario(bundle, settings, report), False
+    except ColoraError as e:
+        return Section(name, title, "", notes=(f"Not measured: {e}",)), False
+    except Exception as e:  # minutes of other measurements are not to be lost
+        if isinstance(e, ModuleNotFoundError) and not (e.name or "colora").startswith("colora"):
+            note = f"Not measured: the package {e.name!r} is not installed: pip install 'colora[{extra}]'"
+            return Section(name, title, "", notes=(note,)), False
+        traceback.print_exc()
+        return Section(name, title, "", notes=(f"Failed, {type(e).__name__}: {e}",)), True
+
+
+def _say(progress: Callable[[str, int], None], name: str, told: str) -> None:
+    progress(f"{name}: {told}", 0)
+
+
+@contextmanager
+def bar(total: int) -> Iterator[Callable[[str, int], None]]:
+    """Progress on stderr: what to call with a text and the scenarios done. Plain lines without rich."""
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    except ImportError:
+        yield lambda told, done: click.echo(told, err=True)
+        return
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True)) as shown:
+        line = shown.add_task("", total=total)
+        yield lambda told, done: shown.update(line, advance=done, description=told)
