@@ -4,7 +4,7 @@ PY ?= $(firstword $(foreach p,python3.11 python3,$(shell $(p) -c 'print("$(p)")'
 BIN := $(VENV)/bin
 PARALLEL = --numprocesses logical --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test lint types bench engines aarch64 clean
+.PHONY: demo test lint types bench suites engines aarch64 clean
 
 demo: $(VENV)/export.installed
 	$(BIN)/python -m colora.benchmarks.demo
@@ -30,7 +30,16 @@ build/types/tensorrt: | $(VENV)/types.installed
 	sed -i.orig -E 's/\bin: list/in_: list/; s/(power: Weights = None, channel_axis: int)\)/\1 = 0)/' \
 	    build/types/tensorrt_bindings/tensorrt.pyi
 
-bench: $(VENV)/test.installed
+# report/report.html and report.json, of BUNDLE; without one, of all shipped tasks, exported for this processor
+BUNDLE ?= build/bench-bundle
+bench: $(VENV)/bench.installed $(BUNDLE)
+	$(BIN)/colora bench $(BUNDLE) $(ARGS)
+
+build/bench-bundle: $(wildcard train/zoo/*.safetensors) | $(VENV)/bench.installed
+	rm -rf $@
+	$(BIN)/python -m colora.benchmarks.zoo_bundle $@
+
+suites: $(VENV)/test.installed
 	$(BIN)/python -m pytest benchmarks --override-ini addopts=--import-mode=importlib --benchmark-only
 
 # what the parser and builder of TensorRT for RTX make of every graph, and of Triton's files Triton's own messages
@@ -48,6 +57,7 @@ $(BIN)/python:
 	$(PY) -m venv $(VENV)
 
 $(VENV)/export.installed: EXTRAS = export
+$(VENV)/bench.installed: EXTRAS = bench
 $(VENV)/lint.installed: EXTRAS = lint
 $(VENV)/types.installed: EXTRAS = bench,lint
 $(VENV)/types.installed: FLAGS = --no-compile # nothing but mypy itself runs there

@@ -219,7 +219,7 @@ def run_scenario(
 
 
 def _say(progress: Callable[[str, int], None], name: str, told: str) -> None:
-    progress(f"{name}: {told}", 0)
+    progress(told if told.startswith(name) else f"{name}: {told}", 0)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from colora.benchmarks.report_axis import Axis, make_axis, tick_label, written
 from colora.benchmarks.section import Plot, Series
@@ -16,6 +16,8 @@ STYLES = 8
 """Colours, of which each has a shape of its own; more series begin again."""
 MARKED = 40
 """A line of more points has no marks."""
+NAMED = 7
+"""So few values on a logarithmic x axis are its ticks."""
 BAR, LINE_HEIGHT, GAP = 13, 16, 9
 LONGEST = 14
 """Letters of a name on the x axis."""
@@ -118,7 +120,10 @@ def _points(plot: Plot, series: Sequence[tuple[int, Series]]) -> Drawing:
     if names:
         x_axis = Axis(-0.5, len(names) - 0.5, False, tuple(places.values()))
     else:
-        x_axis = make_axis([place(x) for _, s in series for x in s.x], plot.log_x)
+        found = sorted({place(x) for _, s in series for x in s.x})
+        x_axis = make_axis(found, plot.log_x)
+        if plot.log_x and 1 < len(found) <= NAMED:
+            x_axis = replace(x_axis, ticks=tuple(found))
     labels = [name if len(name) <= LONGEST else name[: LONGEST - 1] + "…" for name in names]
     labels = labels or [tick_label(tick) for tick in x_axis.ticks]
     left = 12 + LETTER * max(len(tick_label(tick)) for tick in y_axis.ticks)

@@ -1,5 +1,6 @@
-"""A bundle of what is shipped: a backbone and all adapters made for it."""
+"""A bundle of what is shipped, a backbone and all its adapters: `python -m colora.benchmarks.zoo_bundle FOLDER`."""
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,3 +16,9 @@ def zoo_bundle(output: Path, backbone: str, passes: Iterable[str] | None = None)
     adapters = {name: read_adapter(file) for name, file in sorted(zoo().items()) if name not in BACKBONES}
     tasks = [name for name, adapter in adapters.items() if adapter.backbone_sha256 == sha256]
     return export(tasks, backbone, output=output, passes=passes).output
+
+
+if __name__ == "__main__":
+    from colora.train.backbones import DEFAULT_BACKBONE
+
+    zoo_bundle(Path(sys.argv[1]), DEFAULT_BACKBONE)

@@ -6,6 +6,7 @@ import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from importlib.resources import files
 
 import pytest
 from colora.benchmarks.record import environment
@@ -64,6 +65,35 @@ def test_a_curve_rises_to_the_right_and_its_marks_say_their_numbers() -> None:
     assert [mark.y for mark in trace.marks] == sorted((mark.y for mark in trace.marks), reverse=True)
     assert trace.marks[0].told == "a: 1, 10.00" and trace.path.count("L") == 2
     assert drawing.told == "MB against tasks: a from 10.00 to 40.00."
+
+
+def test_few_values_on_a_logarithmic_axis_are_its_ticks() -> None:
+    drawing = draw(Plot("t", "tasks", "MB", (CURVE,), log_x=True))
+    assert drawing is not None and [tick.label for tick in drawing.x_ticks] == ["1", "2", "4"]
+
+
+def luminance(colour: str) -> float:
+    """Relative, of #rrggbb (WCAG 2.2)."""
+    parts = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    r, g, b = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_text_and_curves_stand_out(scheme: int) -> None:
+    """At least 4.5 : 1 for text and 3 : 1 for what is drawn (WCAG 2.2, 1.4.3 and 1.4.11)."""
+    css = (files("colora.benchmarks") / "report.css").read_text("utf-8")
+    rules = re.findall(r":root \{(.*?)\}", css, re.DOTALL)
+    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", rules[scheme]))
+
+    def contrast(one: str, other: str) -> float:
+        high, low = sorted((luminance(colours[one]), luminance(colours[other])), reverse=True)
+        return (high + 0.05) / (low + 0.05)
+
+    for paper in ("paper", "card"):
+        assert min(contrast(text, paper) for text in ("ink", "soft", "link", "s0")) >= 4.5
+    assert contrast("flag-ink", "flag") >= 4.5
+    assert min(contrast(f"s{number}", "card") for number in range(8)) >= 3
 
 
 def test_steps_go_along_the_axes() -> None:
