@@ -4,7 +4,7 @@ PY ?= $(firstword $(foreach p,python3.11 python3,$(shell $(p) -c 'print("$(p)")'
 BIN := $(VENV)/bin
 PARALLEL = --numprocesses logical --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test lint types bench suites engines aarch64 clean
+.PHONY: demo test lint types bench suites suites-quick engines aarch64 clean
 
 demo: $(VENV)/export.installed
 	$(BIN)/python -m colora.benchmarks.demo
@@ -39,8 +39,16 @@ build/bench-bundle: $(wildcard train/zoo/*.safetensors) | $(VENV)/bench.installe
 	rm -rf $@
 	$(BIN)/python -m colora.benchmarks.zoo_bundle $@
 
+# the suites of pytest-benchmark beside the newest saved run, which fails nothing; SAVE=name keeps this one
+SUITES = -W default --override-ini addopts=--import-mode=importlib --benchmark-only --benchmark-compare \
+    --benchmark-storage=file://benchmarks/results/baseline --benchmark-columns=median,iqr,rounds --benchmark-sort=name
 suites: $(VENV)/test.installed
-	$(BIN)/python -m pytest benchmarks --override-ini addopts=--import-mode=importlib --benchmark-only
+	$(BIN)/python -m pytest benchmarks $(SUITES) $(if $(SAVE),--benchmark-save=$(SAVE))
+
+# those that take seconds, a few rounds each
+suites-quick: $(VENV)/test.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest benchmarks/bench_tiling.py benchmarks/bench_degradations.py -k "not prod" \
+	    -q $(SUITES) --benchmark-max-time=0.02 --benchmark-min-rounds=3
 
 # what the parser and builder of TensorRT for RTX make of every graph, and of Triton's files Triton's own messages
 engines: $(VENV)/rtx.installed

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from colora.benchmarks.fleet import Member, make_fleet
+from colora.benchmarks.record import environment
 from colora.benchmarks.scenarios import picture
 from colora.benchmarks.zoo_bundle import zoo_bundle
 from colora.runtime.default import VARIABLE
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from colora.runtime.weights import Array
+
+PACKAGES = ("numpy", "onnxruntime", "torch", "opencv-python-headless")
 
 
 @dataclass(frozen=True)
@@ -47,3 +50,10 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
 @pytest.fixture(scope="session")
 def image() -> "Array":
     return picture(256)
+
+
+def pytest_benchmark_generate_machine_info(config: pytest.Config) -> dict[str, object]:
+    """What a saved run says of its machine: no name of a host."""
+    where = environment(PACKAGES)
+    told = ("cpu", "cores", "machine", "os", "python", "packages")
+    return {name: getattr(where, name) for name in told}
