@@ -54,7 +54,7 @@ def full_tuning(
 ) -> nn.Module:
     """A fully tuned copy of the backbone; taken from `folder` where the same one was tuned before."""
     model = merged(backbone, {})
-    key = _key(backbone, examples, config, asdict(config.target))
+    key = _key(backbone, examples, config, config.target.recipe)
     _train(model, backbone, examples, config, config.target, config.seed, folder / f"target-{key}", report)
     return model
 
@@ -67,7 +67,7 @@ def against_random(
     torch.manual_seed(config.seed)
     copies = {"backbone": merged(backbone, {}), "random": backbone.backbone.build()}
     probe, found = config.probe, {}
-    key = _key(backbone, examples, config, asdict(probe))
+    key = _key(backbone, examples, config, probe.recipe)
     drawn = _batches(examples, config, probe, config.seed)
     for name, model in copies.items():
         _train(model, backbone, examples, config, probe, config.seed, folder / f"probe-{name}-{key}", report)

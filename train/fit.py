@@ -54,6 +54,12 @@ class FitConfig:
     patience: int | None = None
     """validations in a row without a new best after which it stops early; None: never"""
 
+    @property
+    def recipe(self) -> dict[str, object]:
+        """All settings but those that say where it runs, which make no other weights but for rounding."""
+        where = ("device", "threads", "workers")
+        return {name: value for name, value in asdict(self).items() if name not in where}
+
     def rate(self, step: int) -> float:
         """Learning rate of `step`, counted from 0."""
         if step < self.warmup:
@@ -231,7 +237,6 @@ def _load(batches: Batches, start: int, config: FitConfig) -> Iterator[tuple[int
 def _identity(config: FitConfig, batches: Batches, shared: Mapping[str, object]) -> str:
     """The settings that a resumed run must share. Not where it runs, nor its length: a run may go on for more or fewer
     steps than it was begun for (learning rate and progressive patches then follow the new length from there)."""
-    free = ("steps", "threads", "device", "workers", "patience")
-    told = {name: value for name, value in asdict(config).items() if name not in free}
+    told = {name: value for name, value in config.recipe.items() if name not in ("steps", "patience")}
     patches = ",".join(map(str, batches.stages))
     return json.dumps({**told, "patches": patches, "seed": batches.seed, **shared})

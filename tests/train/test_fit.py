@@ -110,6 +110,18 @@ test_fit.fit(test_fit.network(), batches, test_fit.CONFIG, Path({str(tmp_path / 
     assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(resumed), strict=True))
 
 
+@pytest.mark.filterwarnings(
+    "ignore:This DataLoader will create 3 worker"
+)  # torch's advice where cores are fewer
+def test_what_is_trained_does_not_depend_on_the_workers(tmp_path: Path) -> None:
+    one, three = network(), network()
+    fit(one, batches(2, 7), CONFIG, tmp_path / "one")
+    fit(three, batches(2, 7), replace(CONFIG, workers=3), tmp_path / "three")
+    assert all(torch.equal(a, b) for a, b in zip(weights(one), weights(three), strict=True))
+    assert CONFIG.recipe == replace(CONFIG, workers=3, threads=2, device="cuda").recipe
+    assert CONFIG.recipe != replace(CONFIG, lr=1.0).recipe
+
+
 def test_goes_on_beyond_the_steps_it_was_begun_for(tmp_path: Path) -> None:
     model, steps = network(), []
     fit(model, batches(2, 7), CONFIG, tmp_path)
