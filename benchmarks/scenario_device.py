@@ -51,15 +51,15 @@ def told(telemetry: Telemetry, pictures: int, backend: str) -> Section:
         used = telemetry.memory_used_bytes
         rows.append(_row("memory", "all", "MB", Spread(used.least / 1e6, used.mean / 1e6, used.most / 1e6)))
     slowed = {
-        None: "whether it was slowed down by heat or current can't be told here",
         False: "it was not slowed down by heat or current",
         True: f"it WAS SLOWED DOWN: {'; '.join(telemetry.throttle_reasons)}",
-    }[telemetry.throttled]
+    }
+    begin = f"While {pictures} pictures ran on {backend}"
     how = f"{telemetry.readings} readings of {telemetry.source} in {telemetry.seconds:.1f} s"
     return Section(
         name="device",
         title="What it does to the machine",
-        said=f"While {pictures} pictures ran on {backend}, {slowed}.",
+        said="" if telemetry.throttled is None else f"{begin}, {slowed[telemetry.throttled]}.",
         columns=(
             *(Column("what"), Column("of"), Column("unit")),
             *(Column("least", "", how), Column("mean", "", how), Column("most", "", how)),

@@ -20,9 +20,14 @@ from colora.runtime.bundle import TASKS, WEIGHTS, Bundle, open_bundle
 from colora.runtime.quality import psnr, ssim
 from colora.runtime.session import Session, load
 
-CUTS = (2, 4, 8)
-"""The rank is divided by these."""
-ALONE, SHIPPED = "backbone alone", "as in the bundle"
+CUTS = {"whole rank, 16 bits": 1, "1/2 of the rank": 2, "1/4 of the rank": 4, "1/8 of the rank": 8}
+"""What the rank is divided by."""
+ALONE, SHIPPED, MERGED, QUARTER = (
+    "backbone alone",
+    "as in the bundle",
+    "merged into the graph",
+    "1/4 of the rank",
+)
 
 
 @dataclass(frozen=True)
@@ -79,17 +84,16 @@ def section(bundle: Path, settings: Settings, report: Callable[[str], None]) -> 
 def variants(bundle: Bundle, task: str, copied: Path) -> list[Variant]:
     """The adapter and the backbone alone, and cut adapters, which are written to the tasks of `copied`."""
     if bundle.manifest.kind == "merged":
-        return [Variant("merged into the graph", task, 0)]
+        return [Variant(MERGED, task, 0)]
     found = [
         Variant(SHIPPED, task, bundle.task_file(task).stat().st_size),
         Variant(ALONE, "", 0),
     ]
     adapter = bundle.read_task(task)
-    for divisor in CUTS:
-        name = f"{task}-{divisor}"
-        file = copied / TASKS / f"{name}.safetensors"
-        write_adapter(file, replace(cut(adapter, divisor), task=name, signature=""))
-        found.append(Variant(f"1/{divisor} of the rank", name, file.stat().st_size))
+    for name, divisor in CUTS.items():
+        file = copied / TASKS / f"{task}-{divisor}.safetensors"
+        write_adapter(file, replace(cut(adapter, divisor), task=file.stem, signature=""))
+        found.append(Variant(name, file.stem, file.stat().st_size))
     return found
 
 
@@ -185,7 +189,7 @@ def told(scores: Sequence[Score], left_out: Sequence[str], backbone_bytes: int) 
 
 
 def _said(scores: Sequence[Score], backbone_bytes: int) -> str:
-    shipped = [s for s in scores if s.variant.name not in (ALONE,) and "rank" not in s.variant.name]
+    shipped = [s for s in scores if s.variant.name in (SHIPPED, MERGED)]
     if not shipped:
         return ""
     gains = sorted(s.gain_db for s in shipped)
@@ -197,7 +201,7 @@ def _said(scores: Sequence[Score], backbone_bytes: int) -> str:
             f" with adapters of at most {largest / 1e6:.1f} MB a task, {100 * largest / backbone_bytes:.0f} % "
             f"of the backbone that all share"
         )
-    quarter = {id(s.case): s for s in scores if s.variant.name == f"1/{CUTS[1]} of the rank"}
+    quarter = {id(s.case): s for s in scores if s.variant.name == QUARTER}
     lost = [s.psnr_db - quarter[id(s.case)].psnr_db for s in shipped if id(s.case) in quarter]
     if lost:
         said += f"; a quarter of the rank would cost {max(lost):.2f} dB at most".replace("-", "−")
