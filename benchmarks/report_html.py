@@ -1,7 +1,7 @@
 """report.html: one file that shows a Report, offline, in light and dark, from a phone to a wall."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -40,27 +40,42 @@ class Shown:
 
 def render(report: Report) -> str:
     """The page. Raises: MissingExtra without jinja2."""
+    return fill(
+        "report.html",
+        {
+            "report": report,
+            "machine": report.environment.board or report.environment.cpu,
+            "flags": flags(report),
+            "sections": shown(report.sections),
+        },
+    )
+
+
+def fill(template: str, values: Mapping[str, object]) -> str:
+    """A template of this folder, with the style and the script that make it one file. Raises: MissingExtra."""
     try:
-        from jinja2 import Environment, StrictUndefined
+        from jinja2 import Environment, FunctionLoader, StrictUndefined
     except ImportError as e:
         raise missing_extra("jinja2", "report", "report.html") from e
-    folder = files("colora.benchmarks")
-    page, css, js = ((folder / f"report.{kind}").read_text("utf-8") for kind in ("html", "css", "js"))
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"written": written, "ratios": ratios}
     from markupsafe import Markup
 
-    return environment.from_string(page).render(
-        report=report,
-        machine=report.environment.board or report.environment.cpu,
-        flags=flags(report),
-        sections=[Shown(section, _drawn(section)) for section in report.sections],
-        numeric=numeric,
-        css=Markup(css),
-        js=Markup(js),
+    folder = files("colora.benchmarks")
+    environment = Environment(
+        loader=FunctionLoader(lambda name: (folder / name).read_text("utf-8")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
+    environment.filters |= {"written": written, "ratios": ratios}
+    environment.globals |= {"numeric": numeric}
+    css, js = (Markup((folder / f"report.{kind}").read_text("utf-8")) for kind in ("css", "js"))
+    return environment.get_template(template).render(**values, css=css, js=js)
+
+
+def shown(sections: Iterable[Section]) -> list[Shown]:
+    """As the templates take them."""
+    return [Shown(section, _drawn(section)) for section in sections]
 
 
 def ratios(text: str) -> "Markup":
