@@ -66,6 +66,8 @@ class Score:
     ssim: float
     told: str
     """What made the pictures that were scored."""
+    each: tuple[float, ...] = ()
+    """PSNR in dB of each picture, in the order of their names"""
 
 
 def score(
@@ -78,7 +80,8 @@ def score(
         scores.append((psnr(restored, pair.clean), ssim(restored, pair.clean)))
         done()
     db, likeness = np.mean(scores, axis=0)
-    return Score(set_name, method.column, len(scores), float(db), float(likeness), method.told)
+    each = tuple(float(value) for value, _ in scores)
+    return Score(set_name, method.column, len(scores), float(db), float(likeness), method.told, each)
 
 
 def markdown(scores: Sequence[Score]) -> str:

@@ -7,13 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from colora.benchmarks.classical import non_local_means
 from colora.benchmarks.quality import Method, Score, command, markdown, score
+from colora.benchmarks.quality_compute import markdown as markdown_by_compute
+from colora.benchmarks.quality_compute import plot, rows, tera_macs
 from colora.benchmarks.scenarios import picture
 from colora.benchmarks.tiny import Tiny
+from colora.devices.errors import ColoraError
 from colora.runtime.image import write_image
 from colora.runtime.quality import psnr
+from colora.train.backbones import find_backbone
 from colora.train.photos import Pair
 
 
@@ -77,3 +82,35 @@ def test_a_set_without_a_task_is_refused(bundle: Path, pairs: Path) -> None:
     strange = pairs.rename(pairs.parent / "fog")
     result = CliRunner().invoke(command, ["--pairs", str(strange), "--bundle", str(bundle)])
     assert "no task is known for the set 'fog': give it with --task fog=TASK" in str(result.exception)
+
+
+def test_compute_is_told_over_the_pictures_that_the_peers_saw(tmp_path: Path) -> None:
+    scores = [
+        {"set": "jpeg", "column": column, "each": [20.0 + i + shift for i in range(22)]}
+        for column, shift in (("input", 0.0), ("opencv", 1.0), ("adapter", 5.0))
+    ]
+    table = rows(scores, 0.1)
+    found = {row.name: (row.n, row.psnr_db, row.tmac) for row in table}
+    assert found["colora, adapter"] == (20, 34.5, 0.1)  # the mean of 25 to 44, not of all 22
+    assert found["input"] == (20, 29.5, None)
+    assert found["waifu2x cunet"] == (20, 30.38, None)
+    assert markdown_by_compute(table).splitlines()[2] == "| jpeg | colora, adapter | 20 | 34.50 | 0.1 |"
+    plot(table, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_compute_needs_the_score_of_each_picture() -> None:
+    with pytest.raises(ColoraError, match=r"record of jpeg has means alone.*run benchmarks\.quality again"):
+        rows([{"set": "jpeg", "column": "input", "psnr_db": 20.0}], 0.1)
+
+
+def test_multiply_adds_of_a_backbone_are_those_of_its_convolutions() -> None:
+    model, side = find_backbone("nafnet-tiny").build(), 256
+    counted = []
+    for module in model.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(
+                lambda conv, _, out: counted.append(out.numel() * conv.weight[0].numel())
+            )
+    model(torch.zeros(1, 3, side, side))
+    assert tera_macs("nafnet-tiny") * 1e6 == pytest.approx(sum(counted) / side**2)
