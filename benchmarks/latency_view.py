@@ -19,12 +19,12 @@ COLUMNS = (
         "p50", "ms", "median over the rounds, time.perf_counter_ns; all ways by turns, the order rotating"
     ),
     Column(
-        "low",
+        "p50 low",
         "ms",
         "bootstrap over the rounds, widened by how far a reference loop drifted: where the median of an equal run "
         "falls, with the confidence set",
     ),
-    Column("high", "ms", "as low"),
+    Column("p50 high", "ms", "as p50 low"),
     Column("p95", "ms", "nearest rank: the slowest, if there are fewer than 20 rounds"),
     Column("p99", "ms", "nearest rank: the slowest, if there are fewer than 100 rounds"),
     Column("compute", "ms", "median of the backend's runs, copies to and from a GPU taken off"),
@@ -125,8 +125,8 @@ def sentence(pictures: Sequence[Figure], switches: Sequence[Figure], size: int) 
     change = next((f for f in switches if f.ratio and f.times.by.endswith("refit")), None)
     if change and change.ratio:
         parts.append(
-            f"a change of task takes {change.median.value:.1f} ms, {change.ratio.value:.3f} of {change.times.against} "
-            f"({_span(change.ratio, 3)})"
+            f"a change of task takes {change.median.value:.1f} ms, {change.ratio.value:.3f} times "
+            f"{change.times.against} ({_span(change.ratio, 3)})"
         )
     if not parts and near:
         parts.append(

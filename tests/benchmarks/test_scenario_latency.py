@@ -53,7 +53,7 @@ def test_a_section_of_a_bundle(bundle: Path, tmp_path: Path) -> None:
         (kind, who) for kind in (WARM, COLD) for who in (SHARED, WHOLE)
     }
     for row in rows:
-        assert 0 <= row["low"] <= row["p50"] <= row["high"] and row["p50"] <= row["p95"] <= row["p99"]
+        assert 0 <= row["p50 low"] <= row["p50"] <= row["p50 high"] and row["p50"] <= row["p95"] <= row["p99"]
         assert (row["ratio"] is None) == (row["against"] == "")
     for row in pictures:
         assert row["compute"] > 0 and row["copies"] > 0
@@ -127,7 +127,7 @@ def test_ratios_and_sentence() -> None:
     told = view.sentence([refit, plain], [switch], 200)
     assert told == (
         "A picture of 256×256 takes 1.10 times as long with weights that can change (ort, refit) as merged "
-        "(1.10 to 1.10); a change of task takes 2.0 ms, 0.050 of opening the other whole model (0.050 to 0.050)."
+        "(1.10 to 1.10); a change of task takes 2.0 ms, 0.050 times opening the other whole model (0.050 to 0.050)."
     )
     assert len(view.cells(refit)) == len(view.COLUMNS)
     assert view.sentence([plain], [], 256) == "A picture of 256×256 takes 11.0 ms."
