@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from colora.benchmarks.compare import compare
 from colora.benchmarks.record import environment, warn_if_dirty
 from colora.benchmarks.report import Picture, Report, read_report, write_report
 from colora.benchmarks.report_html import render
@@ -100,6 +101,14 @@ def _sizes(context: click.Context, option: click.Parameter, value: str) -> tuple
     "--from", "source", type=click.Path(path_type=Path), help="Draw a report.json anew; measure nothing."
 )
 @click.option(
+    "--compare",
+    "compared",
+    nargs=2,
+    metavar="A.json B.json",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Two reports, or two records of one kind, figure by figure; measure nothing.",
+)
+@click.option(
     ON_DEVICE, is_flag=True, help="Instead, time one picture with power and clocks; more options: add --help."
 )
 def command(
@@ -116,12 +125,16 @@ def command(
     minutes: float,
     seed: int,
     source: Path | None,
+    compared: tuple[Path, Path] | None,
     on_device: bool,
 ) -> None:
     """Measure BUNDLE, and write report.json and report.html to OUTPUT.
 
     BUNDLE is $COLORA_BUNDLE by default, else ./colora-bundle. What a scenario needs and is not installed is named.
     """
+    if compared:
+        click.echo("\n".join(compare(*compared)))
+        return
     for name in (*only, *skip):
         if name not in SCENARIOS:
             raise unknown("scenario", name, SCENARIOS)

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from colora.benchmarks.compare import compare
 from colora.benchmarks.figures import Found, figures_of, read_figures
 from colora.benchmarks.record import FORMAT, RESULTS
+from colora.benchmarks.report_cli import command
 from colora.benchmarks.section import Column, Section
 from colora.devices.errors import ReportError
 
@@ -88,6 +90,12 @@ def test_two_records_beside_each_other(tmp_path: Path) -> None:
     b = write(tmp_path / "b", section=section(5.9))
     assert "as an equal run" in compare(a, b)[-2]
     assert compare(a, a)[2:] == ["3 figures within 1%, 0 not"]
+
+
+def test_colora_bench_compares(tmp_path: Path) -> None:
+    a = write(tmp_path / "a", section=section(5.0))
+    told = CliRunner().invoke(command, ["--compare", str(a), str(a)], catch_exceptions=False)
+    assert told.exit_code == 0 and told.output.endswith("3 figures within 1%, 0 not\n")
 
 
 @pytest.mark.parametrize(
