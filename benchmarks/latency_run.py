@@ -53,7 +53,7 @@ def pictures(
             warm = interleave(calls, 1, warmups=1)
             round_s = sum(ms for (ms,) in warm.values()) / 1e3 + 0.05 * len(calls)
             per_pixel = round_s / pixels[i]
-            n = max(LEAST_ROUNDS, min(int(rounds), int(share / round_s) - 2))
+            n = min(int(rounds), max(LEAST_ROUNDS, int(share / round_s) - 2))
             for once_found in found.values():
                 once_found.clear()
             _, noise = interleave_watched(calls, n, warmups=0)

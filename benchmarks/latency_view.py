@@ -21,8 +21,8 @@ COLUMNS = (
     Column(
         "p50 low",
         "ms",
-        "bootstrap over the rounds, widened by how far a reference loop drifted: where the median of an equal run "
-        "falls, with the confidence set",
+        "bootstrap over the rounds (fewer than 6: Student's t), widened by how far a reference loop drifted: where the "
+        "median of an equal run falls, with the confidence set",
     ),
     Column("p50 high", "ms", "as p50 low"),
     Column("p95", "ms", "nearest rank: the slowest, if there are fewer than 20 rounds"),

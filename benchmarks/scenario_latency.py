@@ -57,9 +57,6 @@ def section(bundle: Path, settings: Settings, report: Callable[[str], None]) -> 
         notes.append(
             f"Some rows have {rounds[0]} rounds instead of {settings.rounds}, to keep within the time set."
         )
-    least = min(figure.median.confidence for rows in figures.values() for figure in rows)
-    if least < settings.confidence:
-        notes.append(f"{rounds[0]} rounds can't tell more than {least:.0%} confidence, whatever is set.")
     plots = [view.by_size(figures["pictures"])]
     if shared:
         plots.append(view.distribution(figures["switches"]))

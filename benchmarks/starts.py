@@ -11,7 +11,7 @@ from colora.benchmarks.timing import order
 
 COLD, WARM = "cold start", "warm start"
 SHARED, WHOLE = "one backbone + adapters", "a whole model"
-LEAST_ROUNDS = 2
+LEAST_ROUNDS = 3
 
 Key = tuple[str, str]
 """(COLD or WARM, SHARED or WHOLE)"""
@@ -56,7 +56,7 @@ def starts(
                 times[kind, who].append(1e3 * taken)
         if number < 0:
             each = time.monotonic() - begin
-            rounds = max(LEAST_ROUNDS, min(rounds, int(seconds / each) - 1))
+            rounds = min(rounds, max(LEAST_ROUNDS, int(seconds / each) - 1))
         number += 1
     return Starts(times, stayed)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from colora.benchmarks.interval import Interval, median_interval, of_a_repeat, ratio_interval, widened
+from colora.benchmarks.interval import FEW, Interval, median_interval, of_a_repeat, ratio_interval, widened
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +20,7 @@ DRAWS: dict[str, tuple[Callable[[np.random.Generator, int], np.ndarray], float]]
 """name → (times of a run, their true median)"""
 
 
-@pytest.mark.parametrize(("name", "n"), [("log-normal", 10), ("a floor and a tail", 20)])
+@pytest.mark.parametrize(("name", "n"), [("log-normal", 3), ("log-normal", 10), ("a floor and a tail", 20)])
 def test_the_true_median_is_inside_as_often_as_stated_and_a_repeat_nine_times_of_ten(
     name: str, n: int
 ) -> None:
@@ -34,21 +34,22 @@ def test_the_true_median_is_inside_as_often_as_stated_and_a_repeat_nine_times_of
         narrow += again in interval
         repeated += again in of_a_repeat(interval)
     # the count of 300 has a standard deviation of 1.3 %; the percentile method itself gives 93 to 95 % for 10 to 30
-    # rounds, so that 0.90 is three deviations below it, and more than 0.99 would mean intervals that are far too wide
+    # rounds, Student's t 95 %, so that 0.90 is three deviations below, and above 0.99 intervals would be far too wide
     assert 0.90 <= covered / SETS <= 0.99
     assert repeated / SETS >= 0.89  # 0.9 is asked, 0.92 expected, one deviation 1.6 %
-    assert narrow / SETS < 0.89  # 0.83 expected: of two medians each has its error
+    assert n < FEW or narrow / SETS < 0.89  # 0.83 expected: of two medians each has its error
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)  # a busy machine is no failure
 @given(st.lists(st.floats(0.1, 1e3), min_size=1, max_size=12), st.floats(0.1, 10), st.floats(0, 0.5))
 def test_scale_order_and_widening(values: list[float], scale: float, error: float) -> None:
     found = median_interval(values, np.random.default_rng(0))
-    assert min(values) <= found.low <= found.value <= found.high <= max(values) and found.n == len(values)
+    slack = 1e-9 * max(values)
+    assert found.low - slack <= found.value <= found.high + slack and found.n == len(values)
+    assert len(values) < FEW or (min(values) <= found.low and found.high <= max(values))
     scaled = median_interval([scale * value for value in values], np.random.default_rng(0))
     assert np.allclose([scaled.low, scaled.high], [scale * found.low, scale * found.high])
     wider, repeat = widened(found, error), of_a_repeat(found)
-    slack = 1e-9 * max(values)
     assert wider.low <= found.low + slack and wider.high >= found.high - slack
     assert np.isclose(repeat.high - repeat.value, 2**0.5 * (found.high - found.value))
     assert wider.value == repeat.value == found.value
