@@ -59,7 +59,9 @@ class Report:
     settings: Mapping[str, Any]
     """Of Settings, folders of pairs by their names."""
     seconds: float
-    """That all scenarios took."""
+    """That all scenarios and the pictures took."""
+    took: Mapping[str, float]
+    """Scenario → seconds."""
     sections: tuple[Section, ...]
     pictures: tuple[Picture, ...] = ()
 
@@ -108,6 +110,7 @@ def read_report(path: Path) -> Report:
             zoo=told["zoo"],
             settings=told["settings"],
             seconds=told["seconds"],
+            took=told["took"],
             sections=tuple(Section.read(section) for section in told["sections"]),
             pictures=tuple(Picture(**picture) for picture in told["pictures"]),
         )

@@ -122,7 +122,7 @@ def _points(plot: Plot, series: Sequence[tuple[int, Series]]) -> Drawing:
     else:
         found = sorted({place(x) for _, s in series for x in s.x})
         x_axis = make_axis(found, plot.log_x)
-        if plot.log_x and 1 < len(found) <= NAMED:
+        if plot.log_x and 1 < len(found) <= NAMED and _apart(x_axis, found):
             x_axis = replace(x_axis, ticks=tuple(found))
     labels = [name if len(name) <= LONGEST else name[: LONGEST - 1] + "…" for name in names]
     labels = labels or [tick_label(tick) for tick in x_axis.ticks]
@@ -152,6 +152,18 @@ def _points(plot: Plot, series: Sequence[tuple[int, Series]]) -> Drawing:
     y_ticks = tuple(Tick(py(value), tick_label(value)) for value in y_axis.ticks)
     box = (WIDTH, height, left, right, TOP, bottom)
     return Drawing(*box, x_ticks, y_ticks, slanted, (), tuple(traces), _told(plot, series))
+
+
+def _apart(axis: Axis, values: Sequence[float]) -> bool:
+    """Whether the names of values that rise have room side by side."""
+    places = [
+        axis.at(value) * (WIDTH - 80) for value in values
+    ]  # 80: about what is left of and behind the axis
+    rooms = [LETTER * len(tick_label(value)) / 2 + 4 for value in values]
+    gaps = (
+        (b - a, one + other) for a, b, one, other in zip(places, places[1:], rooms, rooms[1:], strict=False)
+    )
+    return all(gap >= needed for gap, needed in gaps)
 
 
 def _path(marks: Sequence[Mark], steps: bool) -> str:

@@ -22,6 +22,8 @@ from colora.runtime.session import Session, load
 
 CUTS = {"whole rank, 16 bits": 1, "1/2 of the rank": 2, "1/4 of the rank": 4, "1/8 of the rank": 8}
 """What the rank is divided by."""
+DIGITS = 2
+"""Of dB: what differs by less is as good."""
 ALONE, SHIPPED, MERGED, QUARTER = (
     "backbone alone",
     "as in the bundle",
@@ -131,15 +133,14 @@ def score(session: Session, case: Case, variant: Variant) -> Score:
 def front(scores: Sequence[Score]) -> set[str]:
     """Names of the variants of one task that no other one beats in size without losing quality, or the reverse."""
 
-    def beaten(score: Score) -> bool:
+    known = {s.variant.name: (s.variant.size_bytes, -round(s.psnr_db, DIGITS)) for s in scores}
+
+    def beaten(size: int, loss: float) -> bool:
         return any(
-            (other.variant.size_bytes, -other.psnr_db) != (score.variant.size_bytes, -score.psnr_db)
-            and other.variant.size_bytes <= score.variant.size_bytes
-            and other.psnr_db >= score.psnr_db
-            for other in scores
+            other != (size, loss) and other[0] <= size and other[1] <= loss for other in known.values()
         )
 
-    return {score.variant.name for score in scores if not beaten(score)}
+    return {name for name, figures in known.items() if not beaten(*figures)}
 
 
 def told(scores: Sequence[Score], left_out: Sequence[str], backbone_bytes: int) -> Section:

@@ -30,6 +30,7 @@ def report() -> Report:
         {"rain.safetensors": "3" * 64},
         {"size": 256},
         12.5,
+        {"ops": 3.0},
         (section("ops", "slow", (("rain", 1),)), section("switch", "no rows"), full),
         (Picture("rain", "a photo", 8, 9, 20.0, 30.0, "YQ==", "Yg=="),),
     )

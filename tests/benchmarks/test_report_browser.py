@@ -78,7 +78,7 @@ def report() -> Report:
     flat = np.full_like(noise, 128)
     shown = [Picture(t, "a photo", 128, 96, 20.0, 30.0, jpeg(noise), jpeg(flat)) for t in ("rain", "noise")]
     facts = BundleFacts("b", "shared", "net", "cpu", "fp32", "0" * 64, "1" * 64, {"rain": "2", "noise": "3"})
-    return Report(environment(()), facts, {}, {}, 1.0, sections, tuple(shown))
+    return Report(environment(()), facts, {}, {}, 1.0, {}, sections, tuple(shown))
 
 
 @pytest.fixture(scope="module")

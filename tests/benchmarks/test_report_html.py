@@ -147,7 +147,7 @@ def report() -> Report:
     )
     facts = BundleFacts("b", "shared", "net", "cpu", "fp32", "0" * 64, "1" * 64, {"rain": "2", "noise": "3"})
     shown = Picture("rain", "a photo", 8, 9, 20.0, 30.0, "YQ==", "Yg==")
-    return Report(environment(()), facts, {}, {}, 1.0, sections, (shown,))
+    return Report(environment(()), facts, {}, {}, 1.0, {}, sections, (shown,))
 
 
 class Page(HTMLParser):
