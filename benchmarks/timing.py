@@ -8,6 +8,9 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
+
+Name = TypeVar("Name")
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def interleave(
     return times
 
 
-def order(names: Sequence[str], number: int) -> list[str]:
+def order(names: Sequence[Name], number: int) -> list[Name]:
     """Names in the order of round `number`."""
     shift = number // 2 % len(names)
     turned = [*names[shift:], *names[:shift]]
