@@ -28,6 +28,9 @@ class Peer:
     for all that takes 192 MiB at once, of which touched pages cost. `none`."""
     prepack: bool = True
     """False: level EXTENDED and no repacked copies of weights; kernels read the mapped file."""
+    planned: bool = True
+    """False: neither the memory pattern, which is planned in the second run of a size, nor the reuse of buffers: in an
+    arena both cost memory."""
     all_open: bool = True
     """False: a model is opened when its task comes, and closed for the next one."""
 
@@ -125,6 +128,7 @@ def open_model(model: str, peer: Peer, threads: int) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.enable_cpu_mem_arena = peer.arena != "none"
+    options.enable_mem_pattern = options.enable_mem_reuse = peer.planned
     if peer.arena in ("shared", "block"):
         if not _arena_is_registered:  # one per process; registering it twice is an error
             where = ort.OrtMemoryInfo(

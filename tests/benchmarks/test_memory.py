@@ -5,19 +5,28 @@ from __future__ import annotations
 import json
 import mmap
 import shutil
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from colora.benchmarks import scenario_memory
 from colora.benchmarks.fleet import make_fleet, separate_bytes, shared_bytes
 from colora.benchmarks.memory import command
+from colora.benchmarks.memory_fit import fit, worst
+from colora.benchmarks.memory_held import ORT, REFIT
+from colora.benchmarks.memory_measure import available_bytes
+from colora.benchmarks.memory_model import Facts, Law
 from colora.benchmarks.memory_rows import SHARED, Row, RowRatio, make_ratios, make_row
 from colora.benchmarks.record import Environment, slug
 from colora.benchmarks.resident import Memory, in_fresh_process, memory_now, parse_memory
+from colora.benchmarks.scenario_memory import fit_memory, why
 from colora.benchmarks.scenarios import INPUT, OUTPUT, PEERS, open_model, picture, tensor_of
+from colora.benchmarks.section import Section
+from colora.benchmarks.settings import Settings
 from colora.devices.errors import BackendError
+from colora.runtime.merge import KEPT
 from colora.runtime.session import load
 
 
@@ -130,3 +139,64 @@ def test_slug_names_a_file() -> None:
         slug("Intel(R) Xeon(R) Processor 2 cores onnxruntime 1.31.1")
         == "intel-xeon-2-cores-onnxruntime-1.31.1"
     )
+
+
+FACTS = Facts(weights=20_000_000, activations=30_000_000, adapter=1_000_000)
+LAW = Law(5e6, 0.5, 1.1, 2e6, 1.5, 0.0, adapters=True)
+
+
+def test_a_law_counts_what_is_taken_once_and_by_each_task() -> None:
+    # once 5 + 10 + 33; each 2 + 30; adapters of two tasks, and once more ready for a switch
+    assert LAW.bytes(FACTS, 2) == 48_000_000 + 2 * 32_000_000 + 4_000_000
+    ready = [LAW.bytes(FACTS, n) - LAW.bytes(FACTS, n - 1) for n in (KEPT, KEPT + 1)]
+    assert ready == [34_000_000, 33_000_000], "one adapter fewer is kept ready beyond KEPT"
+
+
+def test_a_fit_finds_the_law_of_its_points() -> None:
+    facts = [FACTS, replace(FACTS, activations=90_000_000), Facts(60_000_000, 50_000_000, 2_000_000)]
+    points = [(f, n, LAW.bytes(f, n)) for f in facts for n in (1, 2, 4)]
+    law = fit(points, adapters=True)
+    assert worst(law, points) < 1e-6  # rounding to bytes
+    assert law.each_weights == pytest.approx(1.5, rel=1e-4)
+
+
+def test_counts_without_room_are_left_out_and_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(scenario_memory.LAWS, ORT, Law(0, 0, 0, 100e6, 0, 0))
+    base = Memory(50_000_000, 0, 0, 0)
+    assert fit_memory(ORT, (1, 2, 4), FACTS, base, free=320_000_000) == (1, 2)  # 0.8 of it is used
+    assert why(4, (1, 2, 4), (1, 2)) == "extrapolated: too little memory for so many models"
+    assert why(4, (1, 2), (1, 2)) == "extrapolated: too little disk for so many models"
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 10 kB\nMemAvailable:       4096 kB\n")
+    assert available_bytes(meminfo, tmp_path) == 4096 * 1024
+    (tmp_path / "memory.max").write_text("3000000\n")
+    (tmp_path / "memory.current").write_text("1000000\n")
+    assert available_bytes(meminfo, tmp_path) == 2_000_000
+
+
+def test_section_measures_predicts_and_extrapolates(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        scenario_memory, "SYSTEMS", {name: scenario_memory.SYSTEMS[name] for name in (REFIT, ORT)}
+    )
+    monkeypatch.setitem(scenario_memory.LAWS, ORT, Law(0, 0, 0, 5e6, 0, 0))
+    free = 3 * 5_000_000 + 200_000_000  # three models, and an empty process
+    monkeypatch.setattr(scenario_memory, "available_bytes", lambda: 2 * free)
+    monkeypatch.setattr(scenario_memory, "SPARE", 1.0)
+    settings = Settings(tmp_path, size=64, counts=(1, 3, 64), seconds=600)
+    monkeypatch.setattr(scenario_memory, "fit_disk", lambda counts, each, folder: (1, 3))
+    found = scenario_memory.section(bundle, settings, lambda text: None)
+    names = [column.name for column in found.columns]
+    rows = {(row[0], row[1]): dict(zip(names, row, strict=True)) for row in found.rows}
+    assert list(rows) == [(system, n) for system in (REFIT, ORT) for n in (1, 3, 64)]
+    ours, theirs = rows[REFIT, 3], rows[ORT, 3]
+    assert ours["how"] == theirs["how"] == "measured"
+    assert theirs["ratio"] == pytest.approx(theirs["RSS"] / ours["RSS"], rel=0.1)  # both rounded to 0.1 MB
+    assert theirs["error"] == pytest.approx(100 * (15 / theirs["RSS"] - 1), rel=0.1)
+    assert theirs["peak, switching"] is not None and rows[ORT, 1]["peak, switching"] is None
+    beyond = rows[ORT, 64]
+    assert (beyond["RSS"], beyond["predicted"]) == (None, 320.0)
+    assert beyond["how"] == "extrapolated: too little disk for so many models"
+    assert Section.read(json.loads(json.dumps(asdict(found)))) == found
+    assert found.plots[0].series[-1].name == f"{ORT} (extrapolated)"

@@ -1,0 +1,261 @@
+"""Ways of holding N tasks, and what one process of each takes as it grows: `grow` runs in a fresh process.
+
+colora's two policies, and N fully tuned models in ONNX Runtime, OpenVINO and PyTorch. Nothing here loads torch but the
+PyTorch holder.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from colora.benchmarks.large_run import CLEAR_REFS
+from colora.benchmarks.resident import memory_now
+from colora.benchmarks.scenarios import INPUT, OUTPUT, PEERS, Peer, open_model, picture, tensor_of
+from colora.devices.errors import unknown
+
+if TYPE_CHECKING:
+    from colora.runtime.weights import Array
+
+
+@dataclass(frozen=True)
+class System:
+    """One way of holding N tasks."""
+
+    name: str
+    package: str
+    """that runs it: what an empty process imports"""
+    extra: str
+    """of colora, which brings the package"""
+    told: str
+    """how it holds them: its settings"""
+    whole: bool = True
+    """a whole model for each task; else the backbone once, and adapters"""
+
+
+REFIT, MERGED = "colora, one backbone (refit)", "colora, a graph for each task (merged)"
+ORT, ORT_BEST, ORT_TURNS = (
+    "ONNX Runtime, N sessions, default",
+    "ONNX Runtime, N sessions, best",
+    "ONNX Runtime, one session, reopened",
+)
+OPENVINO, TORCH = "OpenVINO, N models, best", "PyTorch, N modules, best"
+
+UNPLANNED = (
+    "one arena for all sessions (session.use_env_allocators), extended as requested, enable_mem_pattern and "
+    "enable_mem_reuse off"
+)
+ORT_SETTINGS = {
+    ORT: PEERS["default"],
+    ORT_BEST: Peer("best", f"{UNPLANNED}", "shared", planned=False),
+    ORT_TURNS: Peer(
+        "reopened",
+        f"{UNPLANNED}; opened anew for every change of task",
+        "shared",
+        planned=False,
+        all_open=False,
+    ),
+}
+"""By system."""
+SYSTEMS = {
+    system.name: system
+    for system in (
+        System(
+            REFIT, "onnxruntime", "ort", "load(backend='ort', policy='refit'): one graph edited in place, "
+            "every adapter resident, each proven on its golden input", whole=False,
+        ),
+        System(ORT_BEST, "onnxruntime", "ort", ORT_SETTINGS[ORT_BEST].told),
+        System(ORT, "onnxruntime", "ort", ORT_SETTINGS[ORT].told),
+        System(
+            MERGED, "onnxruntime", "ort", "load(backend='ort', policy='merged', hot_tasks=N): a fully optimised graph "
+            "for each task, one arena",
+        ),
+        System(
+            TORCH, "torch", "train", "weights mapped from safetensors (load_state_dict with assign=True, no copy), "
+            "inference_mode, malloc_trim after each run",
+        ),
+        System(
+            OPENVINO, "openvino", "openvino", "files mapped (ENABLE_MMAP), one stream, f32, latency hint, one heap "
+            "(M_ARENA_MAX), release_memory and malloc_trim after each run",
+        ),
+        System(ORT_TURNS, "onnxruntime", "ort", ORT_SETTINGS[ORT_TURNS].told),
+    )
+}  # fmt: skip
+"""Ours, then peers, each with its best settings known to us; the first is what all are compared with."""
+
+
+class Holder(Protocol):
+    """Holds tasks by number, in the order of the files it was opened with."""
+
+    def restore(self, number: int) -> object:
+        """One picture by that task, which is loaded if it was not, and then held."""
+
+
+class _Colora:
+    def __init__(self, bundle: str, tasks: list[str], policy: str, size: int, threads: int) -> None:
+        from colora.runtime.session import load
+
+        hot = len(tasks) if policy == "merged" else None
+        self._session, self._tasks = load(bundle, "ort", policy, threads=threads, hot_tasks=hot), tasks
+        self._image = picture(size)
+
+    def restore(self, number: int) -> object:
+        return self._session.restore(self._image, self._tasks[number])
+
+
+class _Models:
+    """Whole models, each opened by `open_one` when it is first used; all stay open, or only the last."""
+
+    def __init__(
+        self, models: list[str], open_one: Callable[[str], Callable[[], object]], keep: bool
+    ) -> None:
+        self._models, self._open, self._keep = models, open_one, keep
+        self._opened: dict[int, Callable[[], object]] = {}
+
+    def restore(self, number: int) -> object:
+        if number not in self._opened:
+            if not self._keep:
+                self._opened.clear()
+            self._opened[number] = self._open(self._models[number])
+        return self._opened[number]()
+
+
+def _ort(peer: Peer, tensor: Array, threads: int) -> Callable[[str], Callable[[], object]]:
+    def open_one(model: str) -> Callable[[], object]:
+        session = open_model(model, peer, threads)
+        return lambda: session.run([OUTPUT], {INPUT: tensor})
+
+    return open_one
+
+
+def _openvino(tensor: Array, threads: int) -> Callable[[str], Callable[[], object]]:
+    import ctypes
+
+    from colora.runtime.backend_openvino import _core
+    from colora.runtime.heap import share_heap
+
+    options: dict[str, Any] = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": "1",
+    }
+    if threads:
+        options["INFERENCE_NUM_THREADS"] = str(threads)
+    core, libc = _core(), ctypes.CDLL("libc.so.6")
+    core.set_property({"ENABLE_MMAP": True})
+    share_heap()
+
+    def open_one(model: str) -> Callable[[], object]:
+        compiled = core.compile_model(model, "CPU", options)
+
+        def run() -> object:
+            result = compiled.create_infer_request().infer({INPUT: tensor}, share_inputs=True)[OUTPUT].copy()
+            compiled.release_memory()
+            libc.malloc_trim(0)
+            return result
+
+        return run
+
+    return open_one
+
+
+def _torch(backbone: str, tensor: Array, threads: int) -> Callable[[str], Callable[[], object]]:
+    import ctypes
+
+    import torch
+    from colora.train.backbones import BACKBONES
+    from colora.train.checkpoint import load_backbone
+    from safetensors.torch import load_file
+
+    layout = BACKBONES[backbone] if backbone in BACKBONES else load_backbone(backbone).backbone
+
+    if threads:
+        torch.set_num_threads(threads)
+    given, libc = torch.from_numpy(tensor), ctypes.CDLL("libc.so.6")
+
+    def open_one(model: str) -> Callable[[], object]:
+        with torch.device("meta"):
+            module = layout.build()
+        module.load_state_dict(load_file(str(Path(model).parent / SOURCE)), assign=True)
+        module.eval()
+
+        def run() -> object:
+            with torch.inference_mode():
+                result = module(given).numpy()
+            libc.malloc_trim(0)
+            return result
+
+        return run
+
+    return open_one
+
+
+SETTLED = 2
+"""Pictures that each task restores before it is read: ONNX Runtime plans its memory in the second run of a size."""
+SOURCE = "source/weights.safetensors"
+"""Beside a model's graph.onnx: its weights by the backbone's own names."""
+
+
+def open_holder(
+    system: str, bundle: str, backbone: str, tasks: list[str], models: list[str], size: int, threads: int
+) -> Holder:
+    """backbone: name in BACKBONES, or a checkpoint of its layout. Raises: UnknownName; what the package raises."""
+    tensor = tensor_of(picture(size))
+    if system in (REFIT, MERGED):
+        return _Colora(bundle, tasks, "refit" if system == REFIT else "merged", size, threads)
+    if system in ORT_SETTINGS:
+        return _Models(models, _ort(ORT_SETTINGS[system], tensor, threads), ORT_SETTINGS[system].all_open)
+    if system == OPENVINO:
+        return _Models(models, _openvino(tensor, threads), True)
+    if system == TORCH:
+        return _Models(models, _torch(backbone, tensor, threads), True)
+    raise unknown("system", system, SYSTEMS)
+
+
+def empty(package: str) -> dict[str, int]:
+    """Memory of a process that imported numpy and the package, and does nothing."""
+    import importlib
+
+    if package == "openvino":
+        from colora.runtime.backend_openvino import _core
+
+        _core()
+    else:
+        importlib.import_module(package)
+    return asdict(memory_now())
+
+
+def grow(
+    system: str, bundle: str, backbone: str, tasks: str, models: str, counts: str, size: str, threads: str,
+    seconds: str,
+) -> list[dict[str, int]]:  # fmt: skip
+    """Memory of this process whenever it holds one of `counts` tasks, after each restored one picture.
+
+    Peaks: of everything up to there, loading included; and of one change of task with its picture, from the newest to
+    the first (0 for one task alone). It stops, with what it has, after `seconds`.
+    """
+    names, numbers = tasks.split(","), [int(n) for n in counts.split(",")]
+    begin, readings, highest = time.monotonic(), [], 0
+    holder = open_holder(system, bundle, backbone, names, models.split(","), int(size), int(threads))
+    for number in range(max(numbers)):
+        if time.monotonic() - begin > float(seconds):
+            break
+        for _ in range(SETTLED):
+            holder.restore(number)
+        if number + 1 not in numbers:
+            continue
+        now = memory_now()
+        highest = max(highest, now.peak_rss_bytes)
+        switch = 0
+        if number:
+            CLEAR_REFS.write_text("5")
+            holder.restore(0)
+            switch = memory_now().peak_rss_bytes
+            highest = max(highest, switch)
+            holder.restore(number)
+        reading = asdict(now) | {"peak_rss_bytes": highest, "switch_bytes": switch, "tasks": number + 1}
+        readings.append(reading)
+    return readings

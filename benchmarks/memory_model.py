@@ -1,0 +1,59 @@
+"""What N tasks take of memory, predicted from sizes that are known before anything is opened.
+
+The constants are in memory_laws.py.
+"""
+
+from dataclasses import dataclass
+
+from colora.runtime.bundle import GRAPH, Bundle
+from colora.runtime.merge import KEPT
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Bytes that a bundle's files and manifest tell."""
+
+    weights: int
+    """of one model"""
+    activations: int
+    """most that is alive at one time in one run (runtime/workload.py)"""
+    adapter: int
+    """of one task"""
+
+
+def facts_of(bundle: Bundle, size: int) -> Facts:
+    """Of a bundle of one task or more, for a picture of size×size px."""
+    stem = GRAPH.rpartition(".")[0] + "."
+    files = bundle.manifest.files.items()
+    weights = sum(file.size_bytes for name, file in files if name.startswith(stem) and name != GRAPH)
+    adapters = [bundle.task_file(task).stat().st_size for task in bundle.tasks]
+    activations = round(bundle.manifest.activation_bytes_per_pixel * size * size)
+    return Facts(weights, activations, round(sum(adapters) / len(adapters)))
+
+
+@dataclass(frozen=True)
+class Law:
+    """Resident memory above an empty process of the package: what is taken once, and what by each task."""
+
+    once: float
+    """bytes"""
+    once_weights: float
+    """of the bytes of one model's weights"""
+    once_activations: float
+    """of the bytes of one run's activations"""
+    each: float
+    each_weights: float
+    each_activations: float
+    adapters: bool = False
+    """every adapter stays in memory, and those of the KEPT tasks used last a second time, ready for a switch"""
+
+    def bytes(self, facts: Facts, tasks: int) -> int:
+        """Of so many tasks."""
+        once = self.once + self.once_weights * facts.weights + self.once_activations * facts.activations
+        each = self.each + self.each_weights * facts.weights + self.each_activations * facts.activations
+        return round(once + tasks * each + self.adapters * adapter_bytes(facts, tasks))
+
+
+def adapter_bytes(facts: Facts, tasks: int) -> int:
+    """Of adapters that colora keeps for so many tasks."""
+    return facts.adapter * (tasks + min(tasks, KEPT))

@@ -1,0 +1,328 @@
+"""colora against other ways to run the same network and change its task, in one run: losses as plainly as wins.
+
+`python -m colora.benchmarks.scenario_peers BUNDLE` prints the table and writes a record. Linux only.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from colora.benchmarks.interval import Interval, median_interval
+from colora.benchmarks.peer_open import COMPILED, PEERS, missing
+from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty, write_record
+from colora.benchmarks.resident import in_fresh_process
+from colora.benchmarks.scenario_latency import lines
+from colora.benchmarks.script import run
+from colora.benchmarks.section import Cell, Column, Plot, Section, Series
+from colora.benchmarks.settings import Settings
+from colora.benchmarks.timing import summary
+from colora.devices.errors import BackendError, BundleError
+from colora.runtime.bundle import open_bundle
+
+REFIT = next(iter(PEERS))
+PACKAGES = (
+    "numpy",
+    "onnxruntime",
+    "openvino",
+    "onnx",
+    "onnxsim",
+    "torch",
+    "ncnn",
+    "pnnx",
+    "peft",
+    "transformers",
+)
+RUN = "colora.benchmarks.peer_run"
+COMPILER_CACHE = "TORCHINDUCTOR_CACHE_DIR"
+
+COLUMNS = (
+    Column("by"),
+    Column("picture", "ms", "median of interleaved rounds in one process: uint8 picture to uint8 picture"),
+    Column("picture, low", "ms", "end of the bootstrap interval of the median"),
+    Column("picture, high", "ms", "end of the bootstrap interval of the median"),
+    Column(
+        "ratio of a picture",
+        "×",
+        "to colora refit, median of ratios paired by round; below 1: faster than colora",
+    ),
+    Column("change of task", "ms", "median of interleaved rounds, no picture"),
+    Column("ratio of a change", "×", "to colora refit, paired by round; below 1: faster than colora"),
+    Column(
+        "memory",
+        "MB",
+        "RSS that a fresh process grew by, packages included: opened, a picture by each of two tasks",
+    ),
+    Column("ratio of memory", "×", "to colora refit; below 1: less than colora"),
+    Column("differs", "1/255", "largest difference from colora refit's picture before rounding"),
+    Column("restores by"),
+    Column("changes task by"),
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Of one peer; empty where it could not be measured, and then `why` says so."""
+
+    ms: Sequence[float] = ()
+    switch_ms: Sequence[float] = ()
+    memory_bytes: int | None = None
+    differs: float | None = None
+    why: str = ""
+
+
+def section(bundle: Path, settings: Settings, report: Callable[[str], None]) -> Section:
+    """Measure. Raises: BundleError for a bundle that shares no backbone or has fewer than two tasks; BackendError."""
+    opened = open_bundle(bundle)
+    tasks = (settings.tasks or tuple(opened.tasks))[:2]
+    if opened.manifest.kind != "shared" or len(tasks) < 2:
+        raise BundleError(
+            f"{bundle}: has {len(tasks)} task(s) to switch between; expected a shared bundle with two or more"
+        )
+    found = compare(bundle, tasks, settings, report)
+    rng = np.random.default_rng(settings.seed)
+    rows = tuple(row(name, found, rng, settings.confidence) for name in PEERS)
+    notes = [f"Not measured, {name}: {one.why}." for name, one in found.items() if one.why]
+    rounds = min((len(one.ms) for one in found.values() if one.ms), default=0)
+    notes += [
+        f"{rounds} rounds, {settings.size}×{settings.size} px, tasks {' and '.join(tasks)}, "
+        f"{settings.threads or 'all'} thread(s) each.",
+        "PEFT holds low-rank changes of ungrouped convolutions only: biases, norms and depthwise kernels stay the "
+        "backbone's, so its picture differs from the task's; it computes less than the others.",
+        "colora's memory holds adapters of both tasks; merged, both graphs. PyTorch and PEFT hold both tasks' changes; "
+        "ONNX Runtime plain, OpenVINO and ncnn hold one model and read the other from its file.",
+    ]
+    return Section(
+        "peers",
+        "Against other ways to run the same network",
+        sentence(found),
+        COLUMNS,
+        rows,
+        plots(found),
+        tuple(notes),
+    )
+
+
+def compare(
+    bundle: Path, tasks: Sequence[str], settings: Settings, report: Callable[[str], None]
+) -> dict[str, Found]:
+    """Every one of PEERS, by name."""
+    begin = time.monotonic()
+    found = {name: Found(why=lacks(missing(peer, installed), peer.extra)) for name, peer in PEERS.items()}
+    able = [name for name, one in found.items() if not one.why]
+    pair, folder = ",".join(tasks), settings.scratch / "models"
+    os.environ.setdefault(COMPILER_CACHE, str(settings.scratch / "inductor"))
+    common = [str(bundle), pair, str(folder), str(settings.threads)]
+    report("peers: files for each")
+    failed = make_files(bundle, folder, pair, settings.size)
+    for name in able:
+        if failed.get(needs(name)):
+            found[name] = Found(why=failed[needs(name)])
+    able = [name for name in able if not found[name].why]
+    compiling = warm(common, settings.size) if COMPILED in able else None
+    report("peers: memory of each")
+    others = [name for name in able if name != COMPILED]
+    held = memories(others, common, settings)
+    if compiling:
+        report("peers: waiting for torch.compile")
+        left = settings.seconds - (time.monotonic() - begin)
+        if slow := finish(compiling, max(left, 5.0), settings.seconds):
+            found[COMPILED] = Found(why=slow)
+        else:
+            held |= memories([COMPILED], common, settings)
+    able = [name for name in able if not found[name].why and "bytes" in held[name]]
+    found |= {name: Found(why=str(told["failed"])) for name, told in held.items() if "failed" in told}
+    if REFIT not in able:
+        raise BackendError(f"colora itself could not be opened: {found[REFIT].why}")
+    report("peers: pictures and changes of task, by turns")
+    limits = (str(settings.size), str(settings.rounds), str(settings.seconds))
+    times = in_fresh_process(f"{RUN}:times", "|".join(able), *common, *limits)
+    for name in able:
+        found[name] = Found(
+            times["ms"].get(name, ()),
+            times["switch_ms"].get(name, ()),
+            held[name]["bytes"],
+            times["differs"].get(name),
+            times["failed"].get(name, ""),
+        )
+    return found
+
+
+def installed(package: str) -> bool:
+    """Whether a package could be imported."""
+    return find_spec(package) is not None
+
+
+def lacks(packages: Sequence[str], extra: str) -> str:
+    """Why a peer without these packages is not measured; empty for none."""
+    return f"{', '.join(packages)} not installed: pip install 'colora[{extra}]'" if packages else ""
+
+
+def needs(name: str) -> str:
+    """What must have been made for a peer."""
+    return PEERS[name].file or ("" if name.startswith("colora") else "weights")
+
+
+def make_files(bundle: Path, folder: Path, tasks: str, size: int) -> dict[str, str]:
+    """File → why it could not be made; see benchmarks/peer_models.py."""
+    if not installed("torch"):
+        return {}
+    try:
+        found: dict[str, str] = in_fresh_process(
+            "colora.benchmarks.peer_models:write", bundle, folder, tasks, str(size)
+        )
+    except BackendError as e:  # a layout that has no name here: nothing can be made
+        why = str(e).rpartition(": ")[2]
+        return {needs(name): why for name in PEERS if needs(name)}
+    return found
+
+
+def memories(names: Sequence[str], common: list[str], settings: Settings) -> dict[str, dict[str, Any]]:
+    """What fresh processes grew by, two at a time: bytes are no slower beside one another."""
+
+    def one(name: str) -> dict[str, Any]:
+        found: dict[str, Any] = in_fresh_process(f"{RUN}:memory", name, *common, str(settings.size))
+        return found
+
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(names, pool.map(one, names), strict=True))
+
+
+def warm(common: list[str], size: int) -> "subprocess.Popen[str]":
+    """A process that compiles for PyTorch, and leaves it in Inductor's cache."""
+    code = f"import sys; from {RUN} import warm; warm(*sys.argv[1:])"
+    command = [sys.executable, "-c", code, COMPILED, *common, str(size)]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: "subprocess.Popen[str]", wait: float, seconds: float) -> str:
+    """Why it did not; empty if it did."""
+    try:
+        _, errors = process.communicate(timeout=wait)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return f"compiling took longer than the {seconds:.0f} s set: allow more (--seconds)"
+    if process.returncode:
+        return (errors.strip().splitlines() or ["it said nothing"])[-1]
+    return ""
+
+
+def row(
+    name: str, found: Mapping[str, Found], rng: np.random.Generator, confidence: float
+) -> tuple[Cell, ...]:
+    """Of the table; empty cells where the peer was not measured."""
+    peer, one, ours = PEERS[name], found[name], found[REFIT]
+    how = (peer.restores if not one.why else f"not measured: {one.why}", peer.switches)
+    if not one.ms:
+        return (name, *[None] * 9, *how)
+    picture = interval(one.ms, rng, confidence)
+    return (
+        name,
+        round(picture.value, 2),
+        round(picture.low, 2),
+        round(picture.high, 2),
+        round(ratio(one.ms, ours.ms), 3),
+        round(summary(one.switch_ms).ms_p50, 3),
+        round(ratio(one.switch_ms, ours.switch_ms), 4),
+        None if one.memory_bytes is None else round(one.memory_bytes / 1e6, 1),
+        round(one.memory_bytes / ours.memory_bytes, 3) if one.memory_bytes and ours.memory_bytes else None,
+        None if one.differs is None else round(255 * one.differs, 2),
+        *how,
+    )
+
+
+def interval(ms: Sequence[float], rng: np.random.Generator, confidence: float) -> Interval:
+    """Of the median."""
+    return median_interval(ms, rng, confidence)
+
+
+def ratio(ms: Sequence[float], reference: Sequence[float]) -> float:
+    """Median of the ratios of one round."""
+    return float(np.median([a / b for a, b in zip(ms, reference, strict=True)]))
+
+
+def sentence(found: Mapping[str, Found]) -> str:
+    """Where colora refit loses and where it wins."""
+    ours = found[REFIT]
+    others = {n: one for n, one in found.items() if one.ms and not n.startswith("colora")}
+    if not others or not ours.ms:
+        return "There was nothing to compare with."
+    figures: dict[str, dict[str, float]] = {
+        "a picture": {n: ratio(one.ms, ours.ms) for n, one in others.items()},
+        "a change of task": {n: ratio(one.switch_ms, ours.switch_ms) for n, one in others.items()},
+        "memory": {n: one.memory_bytes / ours.memory_bytes for n, one in others.items()
+                   if one.memory_bytes and ours.memory_bytes},
+    }  # fmt: skip
+    told = []
+    for what, ratios in figures.items():
+        losses = sorted((x, n) for n, x in ratios.items() if x < 1)
+        lost = ", ".join(f"{n} ({x:.2f}×)" for x, n in losses)
+        told.append(
+            f"in {what} it loses to {lost}" if losses else f"in {what} none of {len(ratios)} beats it"
+        )
+    return f"colora refit against {len(others)} peers: {'; '.join(told)}."
+
+
+def plots(found: Mapping[str, Found]) -> tuple[Plot, ...]:
+    """Bars of each figure, and a picture against a change of task."""
+    names = tuple(name for name, one in found.items() if one.ms)
+    if not names:
+        return ()
+    cloud = tuple(
+        Series(n, (summary(found[n].switch_ms).ms_p50,), (summary(found[n].ms).ms_p50,)) for n in names
+    )
+    held = tuple((found[n].memory_bytes or 0) / 1e6 for n in names)
+    pictures = Series("picture", names, tuple(summary(found[n].ms).ms_p50 for n in names))
+    return (
+        Plot("One picture", "", "ms", (pictures,), "bar"),
+        Plot(
+            "A picture and a change of task",
+            "change of task, ms",
+            "picture, ms",
+            cloud,
+            "scatter",
+            log_x=True,
+        ),
+        Plot("Memory of two tasks", "", "MB", (Series("memory", names, held),), "bar"),
+    )
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--size", default=256, show_default=True, help="Side of the picture in px.")
+@click.option("--rounds", default=10, show_default=True, type=click.IntRange(3))
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(0))
+@click.option(
+    "--seconds", default=90.0, show_default=True, help="For compiling, and again for what is timed, about."
+)
+@click.option(
+    "-o", "--output", default=RESULTS, show_default=True, type=click.Path(path_type=Path), help="Folder."
+)
+def command(bundle: Path, size: int, rounds: int, threads: int, seconds: float, output: Path) -> None:
+    """Pictures, changes of task and memory of BUNDLE's network by colora and by its peers."""
+    where = environment(PACKAGES)
+    warn_if_dirty(where)
+    with tempfile.TemporaryDirectory() as folder:
+        given = Settings(Path(folder), size=size, rounds=rounds, threads=threads, seconds=seconds)
+        found = section(bundle, given, lambda text: click.echo(text, err=True))
+    for line in lines(found):
+        click.echo(line)
+    path = record_path(output, where, "onnxruntime")
+    path = path.with_name(f"peers-{path.name}")
+    settings = asdict(given) | {"scratch": "", "pairs": []}
+    write_record(path, "peers", where, {"settings": settings, "section": asdict(found)})
+    click.echo(f"record: {path}")
+
+
+if __name__ == "__main__":
+    run(command)
