@@ -1,16 +1,16 @@
-"""A graph tensor under a mixture as F∘(W0 + D) + L·R, computed block by block of rows.
+"""A graph tensor under a mixture as F∘(W0 + D + B·A) less means, computed block by block of rows.
 
 Steps of the weight program on one parameter, W0 + D + B·A with D the dense changes and B·A those of low rank, keep that
-form, so that a switch reads W0 once and writes the result once; what comes between stays in the cache, and all that is
-small is computed once for a task:
+form. So a switch reads W0 once and writes the result once, and what comes between stays in the cache; D, B and A are
+read where the adapter has them, and for a task no more than a vector or two of each tensor is kept ready:
 
-| step | F | L·R |
+| step | F | subtracted |
 |---|---|---|
-| `param` | 1 | B·A |
-| `scale_in γ` | γ along input channels | B·(A∘γ) |
-| `center_in` of 1×1 | | [B, −m]·[A∘γ less its mean over input channels; 1], m the means of rows of F∘(W0+D) |
-| `scale_out s`, without `scale_in` | s along output channels | (s∘B)·A |
-| `slice_out i j` | rows i to j of all but R | |
+| `param` | 1 | |
+| `scale_in γ` | γ along input channels | |
+| `center_in` of 1×1 | | means of the rows over input channels, a vector |
+| `scale_out s`, without `scale_in` | s along output channels | the same, times s |
+| `slice_out i j` | rows i to j of all but A | |
 
 Measured on one core of a busy machine: a number of such a kernel takes 2 to 3 ns, its reordering into blocks of
 channels included; a copy takes 0.8.
@@ -40,118 +40,162 @@ FORM = ("param", "scale_in", "center_in", "scale_out", "slice_out")
 """Steps in the one order that is known here, each but the first may be missing."""
 
 
+@dataclass(frozen=True, slots=True)
+class LowRank:
+    """scale·B·A."""
+
+    b: Array
+    """Rows × rank."""
+    a: Array
+    """Rank × numbers in a row."""
+    scale: float = 1.0
+
+
 @dataclass(frozen=True)
 class Param:
-    """A source parameter under a mixture: W0 + D + B·A."""
+    """A source parameter under a mixture: W0 + D + scale·B·A."""
 
     w0: Array
     """Pristine, read-only."""
     dense: Array | None
     """Of the shape of W0."""
-    low_rank: tuple[Array, Array] | None
-    """B, rows × rank; A, rank × numbers in a row."""
+    low_rank: LowRank | None
 
     def cut(
         self, rows: slice, scale_in: Array | None, center: bool, scale_out: Array | None
     ) -> tuple["Block", ...]:
         """Blocks of the form above; scales are vectors. Shapes have to fit."""
-        w0, dense = self.w0[rows], None if self.dense is None else self.dense[rows]
-        ones = [1] * (w0.ndim - 1)
-        factor, left, right = None, None, None
-        if self.low_rank is not None:
-            left, right = self.low_rank[0][rows], self.low_rank[1]
-        if scale_in is not None:
-            factor = scale_in.reshape(1, -1, *ones[1:])
-            if right is not None:
-                right = (right.reshape(-1, *w0.shape[1:]) * factor).reshape(right.shape)
+        w0, dense, low = self.w0[rows], None if self.dense is None else self.dense[rows], self.low_rank
+        if low is not None:
+            low = LowRank(low.b[rows], low.a, low.scale)
+        scale_in = None if scale_in is None else scale_in.reshape(-1)
+        scale_out = None if scale_out is None else scale_out.reshape(-1)[rows]
+        means = None
         if center:
-            if left is None or right is None:
-                left, right = np.zeros((len(w0), 0), np.float32), np.zeros((0, w0.shape[1]), np.float32)
-            changed = w0 if dense is None else w0 + dense
-            weights = np.ones(w0.shape[1], np.float32) if scale_in is None else scale_in.reshape(-1)
-            means = np.einsum("ij,j->i", changed.reshape(len(w0), -1), weights / np.float32(w0.shape[1]))
-            left = np.concatenate([left, -means[:, None]], axis=1)
-            right = np.concatenate(
-                [right - right.mean(axis=1, keepdims=True), np.ones((1, w0.shape[1]), np.float32)]
-            )
-        if scale_out is not None:
-            factor = scale_out.reshape(-1, *ones)[rows]
-            left = None if left is None else left * factor.reshape(-1, 1)
-        return tuple(_blocks(w0, dense, factor, left, right))
+            share = np.full(w0.shape[1], 1 / w0.shape[1], np.float32)
+            share = share if scale_in is None else share * scale_in
+            means = np.einsum("ij,j->i", (w0 if dense is None else w0 + dense).reshape(len(w0), -1), share)
+            if low is not None:
+                means += low.b @ (low.a @ (share * np.float32(low.scale)))
+        return tuple(_blocks(w0, dense, low, scale_in, means, scale_out))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Block:
     """Some rows of a graph tensor."""
 
     rows: slice
     w0: Array
     dense: Array | None
-    factor: Array | None
-    left: Array | None
-    """A stack: layers × rank × ROWS where the block is `joint`, else layers × rows × rank."""
-    right: Array | None
-    joint: bool
-    """Whether reordering and low rank are one product: ROWS rows of a 1×1 kernel, as columns, are
-    [F∘(W0 + D); R]ᵀ·[1; Lᵀ]."""
+    low_rank: LowRank | None
+    scale_in: Array | None
+    means: Array | None
+    """Subtracted from each row after `scale_in`, before `scale_out`."""
+    scale_out: Array | None
+    joint: int
+    """Rank with which reordering and low rank are one product, 0 for none: ROWS rows of a 1×1 kernel, as columns, are
+    [γ∘(W0 + D); γ∘A; −1]ᵀ·[1; Bᵀ; means]."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is W0 itself."""
+        return self.dense is self.low_rank is self.scale_in is self.means is self.scale_out is None
 
     @property
     def room(self) -> int:
         """Numbers that each half of `scratch` has to have."""
-        rank = 0 if self.right is None else len(self.right)
-        return self.w0.size * (ROWS + rank) // ROWS if self.joint else self.w0.size
+        return self.w0.size * (ROWS + self.joint) // ROWS
 
-    def put(self, buffer: Array, scratch: Array) -> None:
-        """Compute the rows and put them to their place. buffer: of the whole graph tensor, see `put`."""
+    def put(self, buffer: Array, scratch: Array, a: Array | None) -> None:
+        """Compute the rows and put them to their place. buffer: of the whole graph tensor, see `put`. a: A∘γ."""
         width = buffer.shape[1] if buffer.ndim > self.w0.ndim else 1  # of the buffer's blocks of channels
         buffer = buffer[self.rows.start // width : -(-self.rows.stop // width)]
-        if not self.joint or self.left is None or self.right is None:
-            put(self._plain(scratch), buffer)
+        if not self.joint:
+            put(self._whole(scratch), buffer)
             return
-        layers, rank, inputs = len(self.left), len(self.right), self.right.shape[1]
-        rows = scratch[0, : self.room].reshape(layers, ROWS + rank, inputs)
-        columns = np.empty((layers, ROWS + rank, ROWS), np.float32)
-        columns[:, :ROWS], columns[:, ROWS:] = _identity(ROWS), self.left
-        factor = self.factor
-        if factor is not None and len(factor) > 1:  # along outputs
-            columns[:, :ROWS] *= factor.reshape(layers, 1, ROWS)
-            factor = None
-        elif factor is not None:  # long rows are multiplied faster
-            factor = np.concatenate([factor.reshape(-1)] * ROWS)
-        _scaled(self.w0, self.dense, factor, rows.reshape(layers, -1)[:, : ROWS * inputs])
-        rows[:, ROWS:] = self.right
+        rows, columns = self._factors(scratch[0], a)
+        layers, _, inputs = rows.shape
         place = _in_memory(buffer)
-        if place is None or place.shape != (layers, inputs, ROWS):
+        aside = place is None or place.shape != (layers, inputs, ROWS)
+        if place is None or aside:
             place = scratch[1, : self.w0.size].reshape(layers, inputs, ROWS)
         step = ONE_THREAD // columns[0].size
         for i in range(0, inputs, step):
             np.matmul(rows[:, :, i : i + step].swapaxes(1, 2), columns, out=place[:, i : i + step])
-        if np.may_share_memory(place, scratch):
+        if aside:
             put(place.swapaxes(1, 2), buffer)
 
-    def _plain(self, scratch: Array) -> Array:
+    def _factors(self, scratch: Array, a: Array | None) -> tuple[Array, Array]:
+        """Of the joint product: layers × (ROWS + joint) × inputs, and × ROWS."""
+        layers, inputs, count = len(self.w0) // ROWS, self.w0.shape[1], ROWS + self.joint
+        rows = scratch[: layers * count * inputs].reshape(layers, count, inputs)
+        columns = np.empty((layers, count, ROWS), np.float32)
+        columns[:, :ROWS] = _identity(ROWS)
+        scales = None
+        if self.scale_in is not None:
+            scales = np.empty((ROWS, inputs), np.float32)  # long rows are multiplied faster
+            scales[...] = self.scale_in
+        _sum(self.w0, self.dense, rows.reshape(layers, -1)[:, : ROWS * inputs], scales)
+        if (low := self.low_rank) is not None:
+            end = ROWS + len(low.a)
+            b = low.b.reshape(layers, ROWS, -1).swapaxes(1, 2)
+            columns[:, ROWS:end] = b if low.scale == 1 else b * np.float32(low.scale)
+            rows[:, ROWS:end] = a
+        if self.means is not None:
+            rows[:, -1] = -1
+            columns[:, -1] = self.means.reshape(layers, ROWS)
+        if self.scale_out is not None:
+            columns *= self.scale_out.reshape(layers, 1, ROWS)
+        return rows, columns
+
+    def _whole(self, scratch: Array) -> Array:
         """The rows: W0 itself where nothing changes it, else in `scratch`."""
-        base: Array
-        total: Array
-        total, base = (half[: self.w0.size].reshape(self.w0.shape) for half in scratch)
-        if self.dense is None and self.factor is None:
-            base = self.w0
+        if self.plain:
+            return self.w0
+        total: Array = scratch[0, : self.w0.size].reshape(self.w0.shape)
+        if self.low_rank is None:
+            _sum(self.w0, self.dense, total)
         else:
-            _scaled(self.w0, self.dense, self.factor, base)
-        if self.left is None or self.right is None:
-            return base
-        np.matmul(self.left, self.right, out=total.reshape(len(self.left), -1, self.right.shape[1]))
-        total += base
+            self._product(self.low_rank, total.reshape(len(total), -1))
+            total += self.w0
+            if self.dense is not None:
+                total += self.dense
+        ones = [1] * (total.ndim - 1)
+        if self.scale_in is not None:
+            total *= self.scale_in.reshape(-1, *ones[1:])
+        if self.means is not None:
+            total -= self.means.reshape(-1, *ones)
+        if self.scale_out is not None:
+            total *= self.scale_out.reshape(-1, *ones)
         return total
 
+    def _product(self, low: LowRank, out: Array) -> None:
+        b = low.b if low.scale == 1 else low.b * np.float32(low.scale)
+        if len(low.a) == 1:  # which numpy keeps from BLAS
+            np.multiply(b, low.a, out=out)
+            return
+        most = max(4, ONE_THREAD // low.a.size)
+        height = len(b) if len(b) <= most else math.gcd(len(b), 1 << (most.bit_length() - 1))
+        np.matmul(b.reshape(-1, height, len(low.a)), low.a, out=out.reshape(-1, height, out.shape[1]))
 
-def _scaled(w0: Array, dense: Array | None, factor: Array | None, out: Array) -> None:
-    """F∘(W0 + D), where F has the axes of `out`."""
+
+def put_all(blocks: tuple[Block, ...], buffer: Array, scratch: Array) -> None:
+    """Compute a graph tensor into `buffer`. scratch: two rows of the `room` of each block."""
+    first = blocks[0]
+    a = None if first.low_rank is None else first.low_rank.a
+    if a is not None and first.joint and first.scale_in is not None:
+        a = a * first.scale_in
+    for block in blocks:
+        block.put(buffer, scratch, a)
+
+
+def _sum(w0: Array, dense: Array | None, out: Array, factor: Array | None = None) -> None:
+    """(W0 + D)∘factor, into `out`, whose axes may be others."""
     base = w0.reshape(out.shape)
     if dense is not None:
         base = np.add(base, dense.reshape(out.shape), out=out)
     if factor is not None:
-        np.multiply(base, factor, out=out)
+        np.multiply(base, factor.reshape(-1), out=out)
     elif base is not out:
         out[...] = base
 
@@ -181,27 +225,28 @@ def form_of(steps: Steps, read: Callable[[str], Param], value: Callable[[str], A
 
 
 def _blocks(
-    w0: Array, dense: Array | None, factor: Array | None, left: Array | None, right: Array | None
+    w0: Array,
+    dense: Array | None,
+    low: LowRank | None,
+    scale_in: Array | None,
+    means: Array | None,
+    scale_out: Array | None,
 ) -> Iterator[Block]:
-    inputs = math.prod(w0.shape[1:])
-    joint = right is not None and len(right) <= JOINT_RANK and len(w0) % ROWS == 0 and w0.shape[2:] == (1, 1)
-    if left is not None and right is not None and len(right) == 1:
-        # numpy keeps a product of one term from BLAS, and is 7 times slower then
-        left = np.concatenate([left, np.zeros_like(left)], axis=1)
-        right = np.concatenate([right, np.zeros_like(right)])
-    step = max(ROWS, BLOCK // max(1, inputs) // ROWS * ROWS)
+    step = max(ROWS, BLOCK // max(1, math.prod(w0.shape[1:])) // ROWS * ROWS)
+    rank = (0 if low is None else len(low.a)) + (means is not None)
+    joint = rank if rank <= JOINT_RANK and len(w0) % ROWS == 0 and w0.shape[2:] == (1, 1) else 0
     for begin in range(0, len(w0), step):
         rows = slice(begin, min(begin + step, len(w0)))
-        stack, ours = None, factor
-        if left is not None and right is not None:
-            part, most = left[rows], max(4, ONE_THREAD // right.size)
-            height = len(part) if len(part) <= most else math.gcd(len(part), 1 << (most.bit_length() - 1))
-            stack = part.reshape(-1, height, len(right))
-            if joint:
-                stack = np.ascontiguousarray(part.reshape(-1, ROWS, len(right)).swapaxes(1, 2))
-        if factor is not None and factor.shape[0] == len(w0) > 1:
-            ours = factor[rows]
-        yield Block(rows, w0[rows], None if dense is None else dense[rows], ours, stack, right, joint)
+        yield Block(
+            rows,
+            w0[rows],
+            None if dense is None else dense[rows],
+            None if low is None else LowRank(low.b[rows], low.a, low.scale),
+            scale_in,
+            None if means is None else means[rows],
+            None if scale_out is None else scale_out[rows],
+            joint,
+        )
 
 
 def put(tensor: Array, buffer: Array) -> None:

@@ -231,9 +231,12 @@ def _verify_backbone(file: Path, expected: str) -> None:
 def file_sha256(file: Path) -> str:
     """Read in pieces, whatever its size. Raises: OSError."""
     digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
+    piece = memoryview(
+        bytearray(1 << 17)
+    )  # one for all: new ones stay in the heap of the thread that hashes, 2 MB
+    with file.open("rb", buffering=0) as stream:
+        while count := stream.readinto(piece):
+            digest.update(piece[:count])
     return digest.hexdigest()
 
 

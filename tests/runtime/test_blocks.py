@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from colora.runtime import blocks
-from colora.runtime.blocks import Param, form_of
+from colora.runtime.blocks import LowRank, Param, form_of, put_all
 from colora.runtime.ort_layout import Place
 from colora.runtime.program import parse_program, run_steps
 from colora.runtime.weights import Array
@@ -27,7 +27,8 @@ def params(
 
     shape = (rows, inputs, *kernel)
     changed = numbers(*shape) if dense else None
-    low_rank = (numbers(rows, rank), numbers(rank, inputs * kernel[0] * kernel[1])) if rank else None
+    b, a = numbers(rows, rank), numbers(rank, inputs * kernel[0] * kernel[1])
+    low_rank = LowRank(b, a, 1.0 if dense else -0.75) if rank else None
     return {
         "w": Param(numbers(*shape), changed, low_rank),
         "gamma": Param(numbers(inputs), None, None),
@@ -41,8 +42,8 @@ def value(param: Param) -> Array:
     if param.dense is not None:
         total += param.dense
     if param.low_rank is not None:
-        b, a = (x.astype(np.float64) for x in param.low_rank)
-        total += (b @ a).reshape(total.shape)
+        low = param.low_rank
+        total += low.scale * (low.b.astype(np.float64) @ low.a).reshape(total.shape)
     return total
 
 
@@ -91,8 +92,7 @@ def test_any_form_into_any_order(
             buffers.append(place.view(np.zeros(place.shape, np.float32), shape))
         for buffer in buffers:
             scratch = np.full((2, max(block.room for block in made)), np.nan, np.float32)
-            for block in made:
-                block.put(buffer, scratch)
+            put_all(made, buffer, scratch)
     expected = run_steps("t", steps, lambda name: value(known[name]))
     largest = max(np.abs(expected).max(), np.abs(value(known["w"])).max())
     for buffer in buffers:
