@@ -61,6 +61,11 @@ aarch64: $(VENV)/export.installed
 	PYTHON=$(BIN)/python .ci/aarch64 build/aarch64
 	$(BIN)/python -m colora.benchmarks.aarch64
 
+# a real Triton server, without a GPU, serving what `--target triton` writes
+triton: $(VENV)/export.installed
+	PYTHON=$(BIN)/python .ci/triton build/triton
+	$(BIN)/python -m colora.benchmarks.triton
+
 $(BIN)/python:
 	$(PY) -m venv $(VENV)
 
