@@ -92,7 +92,7 @@ def _width(found: Found) -> float:
 
 @click.command()
 @click.argument("bundle", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--runs", default=8, show_default=True, type=click.IntRange(2))
+@click.option("--runs", default=6, show_default=True, type=click.IntRange(2))
 @click.option(
     "--of",
     "files",
