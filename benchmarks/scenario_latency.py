@@ -25,9 +25,9 @@ from colora.runtime.backend import BACKENDS
 from colora.runtime.bundle import Bundle, open_bundle
 from colora.runtime.cli_devices import table
 
-SHARES = {"pictures": 0.6, "starts": 0.25}
+SHARES = {"pictures": 0.5, "starts": 0.25}
 """Of the scenario's budget; the rest is for changes of task, and for opening what is measured."""
-SWITCHES = 3
+SWITCHES = 2
 """Changes of task for each round of settings: they are short."""
 PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt")
 
