@@ -34,6 +34,8 @@ class System:
     """how it holds them: its settings"""
     whole: bool = True
     """a whole model for each task; else the backbone once, and adapters"""
+    pictures: int = 2
+    """that each task restores before it is read: ONNX Runtime plans its memory in the second run of a size"""
 
 
 REFIT, MERGED = "colora, one backbone (refit)", "colora, a graph for each task (merged)"
@@ -75,11 +77,11 @@ SYSTEMS = {
         ),
         System(
             TORCH, "torch", "train", "weights mapped from safetensors (load_state_dict with assign=True, no copy), "
-            "inference_mode, malloc_trim after each run",
+            "inference_mode, malloc_trim after each run", pictures=1,
         ),
         System(
             OPENVINO, "openvino", "openvino", "files mapped (ENABLE_MMAP), one stream, f32, latency hint, one heap "
-            "(M_ARENA_MAX), release_memory and malloc_trim after each run",
+            "(M_ARENA_MAX), release_memory and malloc_trim after each run", pictures=1,
         ),
         System(ORT_TURNS, "onnxruntime", "ort", ORT_SETTINGS[ORT_TURNS].told),
     )
@@ -193,8 +195,6 @@ def _torch(backbone: str, tensor: Array, threads: int) -> Callable[[str], Callab
     return open_one
 
 
-SETTLED = 2
-"""Pictures that each task restores before it is read: ONNX Runtime plans its memory in the second run of a size."""
 SOURCE = "source/weights.safetensors"
 """Beside a model's graph.onnx: its weights by the backbone's own names."""
 
@@ -243,7 +243,7 @@ def grow(
     for number in range(max(numbers)):
         if time.monotonic() - begin > float(seconds):
             break
-        for _ in range(SETTLED):
+        for _ in range(SYSTEMS[system].pictures):
             holder.restore(number)
         if number + 1 not in numbers:
             continue

@@ -6,4 +6,47 @@ random weights at two sizes each: `python -m colora.benchmarks.memory_fit`. No r
 
 from colora.benchmarks.memory_model import Law
 
-LAWS: dict[str, Law] = {}
+LAWS: dict[str, Law] = {
+    "colora, one backbone (refit)": Law(
+        once=3.432e07,
+        once_weights=0.8874,
+        once_activations=1.15,
+        each=0,
+        each_weights=0,
+        each_activations=0,
+        adapters=True,
+    ),
+    "ONNX Runtime, N sessions, best": Law(
+        once=2.098e07,
+        once_weights=0.3605,
+        once_activations=1.42,
+        each=1.916e06,
+        each_weights=1.141,
+        each_activations=0,
+    ),
+    "ONNX Runtime, N sessions, default": Law(
+        once=9.884e06,
+        once_weights=0.7304,
+        once_activations=0.109,
+        each=3.167e06,
+        each_weights=0.7871,
+        each_activations=4.597,
+    ),
+    "colora, a graph for each task (merged)": Law(
+        once=4.133e07,
+        once_weights=3.213,
+        once_activations=1.487,
+        each=1.953e06,
+        each_weights=1.706,
+        each_activations=0.02228,
+        adapters=True,
+    ),
+    "PyTorch, N modules, best": Law(
+        once=3.191e07,
+        once_weights=0,
+        once_activations=0.1027,
+        each=5.441e05,
+        each_weights=0.9786,
+        each_activations=0.01083,
+    ),
+}

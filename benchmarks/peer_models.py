@@ -1,10 +1,10 @@
-"""Files that the peers open, made from a bundle's two tasks. `write` runs in a process that loads torch."""
+"""Files that the peers open, made from a bundle's two tasks; `write` runs in a process of its own: it loads torch."""
 
 from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from colora.benchmarks.compiled_models import PLAIN
 from colora.benchmarks.peer_factors import tuned, with_factors
 from colora.devices.errors import unknown
-from colora.runtime.bundle import WEIGHTS, open_bundle
+from colora.runtime.bundle import WEIGHTS, Bundle, open_bundle
 from colora.runtime.weights import read_tensors, write_tensors
 
 SOURCE, FACTORS, ADAPTER, NCNN = "weights.safetensors", "factors.onnx", "factors.onnx_adapter", "net.ncnn"
@@ -35,15 +35,20 @@ def module_of(backbone: str, weights: dict[str, Any]) -> Any:
     return module.eval()
 
 
+def write_weights(bundle: Bundle, folder: Path, tasks: Sequence[str]) -> None:
+    """Tuned weights of two tasks, in folders a and b."""
+    pristine = read_tensors(bundle.path / WEIGHTS)[0]
+    for name, task in zip(FOLDERS, tasks, strict=True):
+        (folder / name).mkdir(parents=True)
+        write_tensors(folder / name / SOURCE, tuned(pristine, bundle.read_task(task).params), {})
+
+
 def write(bundle: str, folder: str, tasks: str, size: str) -> dict[str, str]:
-    """Everything for two tasks, comma-separated, in folders a and b; returns file → why it could not be made."""
+    """The other files, beside the weights; tasks: comma-separated. Returns file → why it could not be made."""
     opened, failed = open_bundle(bundle), {}
     pristine = read_tensors(opened.path / WEIGHTS)[0]
     adapters = [opened.read_task(task).params for task in tasks.split(",")]
-    weights = [tuned(pristine, deltas) for deltas in adapters]
-    for name, tensors in zip(FOLDERS, weights, strict=True):
-        (Path(folder) / name).mkdir(parents=True)
-        write_tensors(Path(folder) / name / SOURCE, tensors, {})
+    weights = [read_tensors(Path(folder) / name / SOURCE)[0] for name in FOLDERS]
     module = module_of(opened.manifest.backbone, weights[0])
     makers: dict[str, Callable[[], None]] = {
         PLAIN: lambda: _write_onnx(Path(folder), module, int(size), pristine, adapters, weights),

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
-from colora.benchmarks.memory_held import REFIT, SETTLED, SYSTEMS
+from colora.benchmarks.memory_held import REFIT, SYSTEMS
 from colora.benchmarks.memory_laws import LAWS
 from colora.benchmarks.memory_measure import (
     Fleet,
@@ -48,7 +48,7 @@ COLUMNS = (
         "MB",
         "counted: files of weights in use, once for each whole model; for one backbone with adapters",
     ),
-    Column("RSS", "MB", f"Rss, {SMAPS}, after each task restored {SETTLED} pictures"),
+    Column("RSS", "MB", f"Rss, {SMAPS}, after each task restored one or two pictures"),
     Column("PSS", "MB", f"Pss, {SMAPS}; also depends on who else maps the same libraries"),
     Column("predicted", "MB", "of RSS, from file sizes and the manifest alone: benchmarks/memory_laws.py"),
     Column("error", "%", "predicted against measured RSS"),

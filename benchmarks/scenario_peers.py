@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 import click
 import numpy as np
 from colora.benchmarks.interval import Interval, median_interval
+from colora.benchmarks.peer_models import write_weights
 from colora.benchmarks.peer_open import COMPILED, PEERS, missing
 from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty, write_record
 from colora.benchmarks.resident import in_fresh_process
@@ -115,46 +117,45 @@ def section(bundle: Path, settings: Settings, report: Callable[[str], None]) -> 
 def compare(
     bundle: Path, tasks: Sequence[str], settings: Settings, report: Callable[[str], None]
 ) -> dict[str, Found]:
-    """Every one of PEERS, by name."""
-    begin = time.monotonic()
+    """Every one of PEERS, by name. What is compiled is compiled beside all that is not timed."""
     found = {name: Found(why=lacks(missing(peer, installed), peer.extra)) for name, peer in PEERS.items()}
     able = [name for name, one in found.items() if not one.why]
-    pair, folder = ",".join(tasks), settings.scratch / "models"
-    os.environ.setdefault(COMPILER_CACHE, str(settings.scratch / "inductor"))
+    pair, folder, begin = ",".join(tasks), settings.scratch / "models", time.monotonic()
+    variables = {COMPILER_CACHE: os.environ.get(COMPILER_CACHE, str(settings.scratch / "inductor"))}
     common = [str(bundle), pair, str(folder), str(settings.threads)]
-    report("peers: files for each")
-    failed = make_files(bundle, folder, pair, settings.size)
-    for name in able:
-        if failed.get(needs(name)):
-            found[name] = Found(why=failed[needs(name)])
-    able = [name for name in able if not found[name].why]
-    compiling = warm(common, settings.size) if COMPILED in able else None
-    report("peers: memory of each")
-    others = [name for name in able if name != COMPILED]
-    held = memories(others, common, settings)
-    if compiling:
-        report("peers: waiting for torch.compile")
-        left = settings.seconds - (time.monotonic() - begin)
-        if slow := finish(compiling, max(left, 5.0), settings.seconds):
-            found[COMPILED] = Found(why=slow)
-        else:
-            held |= memories([COMPILED], common, settings)
-    able = [name for name in able if not found[name].why and "bytes" in held[name]]
+    write_weights(open_bundle(bundle), folder, tasks)
+    with ExitStack() as stack:
+        if COMPILED in able:
+            compiling = warm(common, settings.size, variables)
+            stack.callback(compiling.kill)
+        report("peers: files for each")
+        failed = make_files(bundle, folder, pair, settings.size, {needs(name) for name in able})
+        found |= {name: Found(why=failed[needs(name)]) for name in able if needs(name) in failed}
+        report("peers: memory of each")
+        able = [name for name in able if not found[name].why]
+        held = memories([name for name in able if name != COMPILED], common, settings, variables)
+        if COMPILED in able:
+            report("peers: waiting for torch.compile")
+            left = settings.seconds - (time.monotonic() - begin)
+            found[COMPILED] = Found(why=finish(compiling, max(left, 5.0), settings.seconds))
+            held |= memories([COMPILED], common, settings, variables) if not found[COMPILED].why else {}
     found |= {name: Found(why=str(told["failed"])) for name, told in held.items() if "failed" in told}
-    if REFIT not in able:
+    if found[REFIT].why:
         raise BackendError(f"colora itself could not be opened: {found[REFIT].why}")
+    able = [name for name in able if not found[name].why]
     report("peers: pictures and changes of task, by turns")
     limits = (str(settings.size), str(settings.rounds), str(settings.seconds))
-    times = in_fresh_process(f"{RUN}:times", "|".join(able), *common, *limits)
-    for name in able:
-        found[name] = Found(
+    times = in_fresh_process(f"{RUN}:times", "|".join(able), *common, *limits, variables=variables)
+    return found | {
+        name: Found(
             times["ms"].get(name, ()),
             times["switch_ms"].get(name, ()),
             held[name]["bytes"],
             times["differs"].get(name),
             times["failed"].get(name, ""),
         )
-    return found
+        for name in able
+    }
 
 
 def installed(package: str) -> bool:
@@ -172,9 +173,9 @@ def needs(name: str) -> str:
     return PEERS[name].file or ("" if name.startswith("colora") else "weights")
 
 
-def make_files(bundle: Path, folder: Path, tasks: str, size: int) -> dict[str, str]:
-    """File → why it could not be made; see benchmarks/peer_models.py."""
-    if not installed("torch"):
+def make_files(bundle: Path, folder: Path, tasks: str, size: int, wanted: set[str]) -> dict[str, str]:
+    """File → why it could not be made; see benchmarks/peer_models.py. Nothing is made for colora alone."""
+    if not any(wanted):
         return {}
     try:
         found: dict[str, str] = in_fresh_process(
@@ -182,26 +183,32 @@ def make_files(bundle: Path, folder: Path, tasks: str, size: int) -> dict[str, s
         )
     except BackendError as e:  # a layout that has no name here: nothing can be made
         why = str(e).rpartition(": ")[2]
-        return {needs(name): why for name in PEERS if needs(name)}
+        return {
+            needs(name): why for name in PEERS if needs(name)
+        }  # PyTorch peers are built from that layout too
     return found
 
 
-def memories(names: Sequence[str], common: list[str], settings: Settings) -> dict[str, dict[str, Any]]:
+def memories(
+    names: Sequence[str], common: list[str], settings: Settings, variables: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
     """What fresh processes grew by, two at a time: bytes are no slower beside one another."""
 
     def one(name: str) -> dict[str, Any]:
-        found: dict[str, Any] = in_fresh_process(f"{RUN}:memory", name, *common, str(settings.size))
+        arguments = (name, *common, str(settings.size))
+        found: dict[str, Any] = in_fresh_process(f"{RUN}:memory", *arguments, variables=variables)
         return found
 
     with ThreadPoolExecutor(2) as pool:
         return dict(zip(names, pool.map(one, names), strict=True))
 
 
-def warm(common: list[str], size: int) -> "subprocess.Popen[str]":
+def warm(common: list[str], size: int, variables: Mapping[str, str]) -> "subprocess.Popen[str]":
     """A process that compiles for PyTorch, and leaves it in Inductor's cache."""
     code = f"import sys; from {RUN} import warm; warm(*sys.argv[1:])"
     command = [sys.executable, "-c", code, COMPILED, *common, str(size)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    own = os.environ | variables
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=own)
 
 
 def finish(process: "subprocess.Popen[str]", wait: float, seconds: float) -> str:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
+from colora.benchmarks import scenario_peers
 from colora.benchmarks.peer_factors import tuned, with_factors
-from colora.benchmarks.peer_open import PEERS, missing
+from colora.benchmarks.peer_open import PEERS, Peer, missing
 from colora.benchmarks.scenario_peers import COLUMNS, REFIT, Found, finish, lacks, plots, row, sentence
+from colora.benchmarks.section import Section
+from colora.benchmarks.settings import Settings
+from colora.devices.errors import BundleError
 from colora.runtime.adapter import ParamDelta
 
 RNG = np.random.default_rng(0)
@@ -143,3 +149,26 @@ def test_a_compiler_that_is_too_slow_is_ended_and_told() -> None:
         process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
         assert finish(process, wait, 9.0) == expected
         assert process.poll() is not None
+
+
+def test_section_measures_both_policies_of_a_bundle(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = {name: peer for name, peer in PEERS.items() if name.startswith("colora")}
+    absent = Peer("a peer", ("no_such_package",), "peers", lambda subject: None, "", "")
+    monkeypatch.setattr(scenario_peers, "PEERS", ours | {absent.name: absent})
+    told = scenario_peers.section(bundle, Settings(tmp_path, size=64, rounds=3, seconds=1), lambda text: None)
+    names = [column.name for column in told.columns]
+    rows = {str(cells[0]): dict(zip(names, cells, strict=True)) for cells in told.rows}
+    assert rows[REFIT]["ratio of a picture"] == rows[REFIT]["ratio of a change"] == 1
+    merged = rows["colora, merged"]
+    assert 0 < merged["picture, low"] <= merged["picture"] <= merged["picture, high"]
+    assert merged["change of task"] > 0 and merged["memory"] > 0
+    assert merged["differs"] == 0, "in place and merged give the same bits"
+    assert "Not measured, a peer: no_such_package not installed: pip install 'colora[peers]'." in told.notes
+    assert Section.read(json.loads(json.dumps(asdict(told)))) == told
+
+
+def test_one_task_has_nothing_to_change_to(bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"has 1 task.s. to switch between; expected .* two or more"):
+        scenario_peers.section(bundle, Settings(tmp_path, tasks=("rain",)), lambda text: None)
