@@ -1,57 +1,21 @@
 """`colora bench`: run every scenario on a bundle, and write what they found as report.json and report.html."""
 
-import importlib
 import tempfile
-import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 from colora.benchmarks.compare import compare
-from colora.benchmarks.record import environment, warn_if_dirty
-from colora.benchmarks.report import Picture, Report, read_report, write_report
+from colora.benchmarks.report import Report, read_report, write_report
 from colora.benchmarks.report_html import render
-from colora.benchmarks.report_pictures import pictures
-from colora.benchmarks.scenario_environment import PACKAGES, bundle_facts, zoo_hashes
-from colora.benchmarks.section import Section
+from colora.benchmarks.report_run import SCENARIOS, measure
 from colora.benchmarks.settings import Settings
-from colora.devices.errors import ColoraError, MissingExtra, unknown
+from colora.devices.errors import MissingExtra, unknown
 from colora.runtime import cli_bench
 from colora.runtime.atomic import write_text
-from colora.runtime.bundle import open_bundle
 from colora.runtime.default import find_bundle
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """A module with a function `section`, as docs/report.md says."""
-
-    module: str
-    title: str
-    """Where it can't run; else its section has one."""
-    extra: str
-    """Brings what it imports."""
-    share: float
-    """Of the time, beside that of the others."""
-
-
-SCENARIOS = {
-    "memory": Scenario("colora.benchmarks.scenario_memory", "Memory against the number of tasks", "bench", 3),
-    "peers": Scenario("colora.benchmarks.scenario_peers", "Against the alternatives", "bench", 3),
-    "latency": Scenario("colora.benchmarks.scenario_latency", "Latency and switching", "ort", 3),
-    "quality": Scenario("colora.benchmarks.scenario_quality", "Quality against size", "train", 2),
-    "ops": Scenario("colora.benchmarks.scenario_ops", "Where the time goes", "ort", 1),
-    "scaling": Scenario("colora.benchmarks.scenario_scaling", "How cost grows", "bench", 3),
-    "device": Scenario("colora.benchmarks.scenario_device", "What it does to the machine", "ort", 0.5),
-    "environment": Scenario(
-        "colora.benchmarks.scenario_environment", "What it was measured with", "ort", 0.1
-    ),
-}
 
 ON_DEVICE = "--on-device"
 
@@ -189,71 +153,6 @@ def write_html(output: Path, report: Report) -> None:
     output.mkdir(parents=True, exist_ok=True)
     write_text(output / "report.html", page)
     click.echo(f"{output / 'report.html'}")
-
-
-def measure(
-    bundle: Path, settings: Settings, names: list[str], progress: Callable[[str, int], None]
-) -> tuple[Report, list[str]]:
-    """The report, and the names of scenarios that broke. settings.seconds: for all of them.
-
-    Each scenario gets its share of the time that is left. Raises: BundleError.
-    """
-    where = environment(PACKAGES)
-    warn_if_dirty(where)
-    facts = bundle_facts(open_bundle(bundle))
-    begin = time.monotonic()
-    sections, failed, took = list[Section](), list[str](), dict[str, float]()
-    for number, name in enumerate(names):
-        started = time.monotonic()
-        left = max(settings.seconds - (started - begin), 1.0)
-        share = SCENARIOS[name].share / sum(SCENARIOS[other].share for other in names[number:])
-        scratch = settings.scratch / name
-        scratch.mkdir()
-        own = replace(settings, scratch=scratch, seconds=left * share)
-        found, broke = run_scenario(name, bundle, own, partial(_say, progress, name))
-        sections.append(found)
-        failed += [name] if broke else []
-        took[name] = time.monotonic() - started
-        progress(name, 1)
-    shown: tuple[Picture, ...] = ()
-    if "quality" in names:
-        progress("pictures", 0)
-        try:
-            shown = pictures(bundle, settings)
-        except (ColoraError, ImportError) as e:
-            click.echo(f"no pictures: {e}", err=True)
-    progress("done", 1)
-    told = asdict(settings) | {"pairs": [(task, folder.name) for task, folder in settings.pairs]}
-    told = {name: value for name, value in told.items() if name != "scratch"}
-    seconds = time.monotonic() - begin
-    report = Report(where, facts, zoo_hashes(), told, seconds, took, tuple(sections), shown)
-    return report, failed
-
-
-def run_scenario(
-    name: str, bundle: Path, settings: Settings, report: Callable[[str], None]
-) -> tuple[Section, bool]:
-    """What a scenario found; where it can't run, a section that says why; whether that is a fault of ours."""
-    known = SCENARIOS[name]
-    try:
-        scenario: Callable[[Path, Settings, Callable[[str], None]], Section] = importlib.import_module(
-            known.module
-        ).section
-        return scenario(bundle, settings, report), False
-    except ColoraError as e:
-        return Section(name, known.title, "", notes=(f"Not measured: {e}",)), False
-    except Exception as e:  # minutes of other measurements are not to be lost
-        if isinstance(e, ModuleNotFoundError) and not (e.name or "colora").startswith("colora"):
-            note = (
-                f"Not measured: the package {e.name!r} is not installed: pip install 'colora[{known.extra}]'"
-            )
-            return Section(name, known.title, "", notes=(note,)), False
-        traceback.print_exc()
-        return Section(name, known.title, "", notes=(f"Failed, {type(e).__name__}: {e}",)), True
-
-
-def _say(progress: Callable[[str, int], None], name: str, told: str) -> None:
-    progress(told if told.startswith(name) else f"{name}: {told}", 0)
 
 
 @contextmanager

@@ -13,8 +13,9 @@ import pytest
 from click.testing import CliRunner
 from colora.benchmarks import scenario_ops
 from colora.benchmarks.report import read_report
-from colora.benchmarks.report_cli import SCENARIOS, Scenario, command, measure, run_scenario
+from colora.benchmarks.report_cli import command
 from colora.benchmarks.report_pairs import Case, Pair, cases
+from colora.benchmarks.report_run import SCENARIOS, Scenario, measure, run_scenario
 from colora.benchmarks.scenario_device import told as device_told
 from colora.benchmarks.scenario_environment import bundle_facts
 from colora.benchmarks.scenario_ops import Kind, Roof, read_events
@@ -107,6 +108,18 @@ def test_a_scenario_that_breaks_costs_itself_alone(
     assert failed == ["double"] and "ZeroDivisionError" in capsys.readouterr().err
     assert report.sections[0].notes == ("Failed, ZeroDivisionError: of nothing",)
     assert report.sections[1].rows
+
+
+def test_a_run_that_is_stopped_is_still_a_report(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, bundle: Path
+) -> None:
+    def stopped(*_: object) -> Section:
+        raise KeyboardInterrupt
+
+    scenario(monkeypatch, stopped)
+    report, failed = measure(bundle, settings, ["environment", "double", "ops"], nothing2)
+    assert report.sections[0].rows and not failed
+    assert [s.notes for s in report.sections[1:]] == [("Not measured: stopped by Ctrl-C.",)] * 2
 
 
 def test_each_scenario_has_its_share_of_the_time_left(
