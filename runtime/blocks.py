@@ -45,7 +45,7 @@ class LowRank:
     """scale·B·A."""
 
     b: Array
-    """Rows × rank."""
+    """Rows × rank; float32 or float16."""
     a: Array
     """Rank × numbers in a row."""
     scale: float = 1.0
@@ -99,7 +99,8 @@ class Block:
     @property
     def plain(self) -> bool:
         """Whether it is W0 itself."""
-        return self.dense is self.low_rank is self.scale_in is self.means is self.scale_out is None
+        changes = (self.dense, self.low_rank, self.scale_in, self.means, self.scale_out)
+        return all(change is None for change in changes)
 
     @property
     def room(self) -> int:
@@ -170,7 +171,7 @@ class Block:
         return total
 
     def _product(self, low: LowRank, out: Array) -> None:
-        b = low.b if low.scale == 1 else low.b * np.float32(low.scale)
+        b = low.b.astype(np.float32, copy=False) if low.scale == 1 else low.b * np.float32(low.scale)
         if len(low.a) == 1:  # which numpy keeps from BLAS
             np.multiply(b, low.a, out=out)
             return

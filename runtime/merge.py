@@ -80,6 +80,8 @@ class GraphTensors:
         Raises: BundleError; some may be written by then.
         """
         kept, maker = self._keep(mixture), _Maker(self._pristine, mixture)
+        if 2 * len(names) > len(self._program):
+            self._pristine.populate()
         try:
             for name in names:
                 if name not in kept:

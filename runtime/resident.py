@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from colora.devices.errors import BundleError, CheckpointError, ParityError, unknown
-from colora.runtime.adapter import Adapter
+from colora.runtime.adapter import Adapter, compact
 from colora.runtime.bundle import Bundle
 
 SAY_EVERY_S = 10.0
@@ -54,7 +54,7 @@ class ResidentAdapters:
     @property
     def size_bytes(self) -> int:
         """Of the numbers held."""
-        return sum(4 * adapter.stored_numbers() for _, adapter in tuple(self._held.values()))
+        return sum(adapter.size_bytes for _, adapter in tuple(self._held.values()))
 
     def get(self, task: str) -> Adapter:
         """The adapter of a task as its file says now, or the one before where the file can't be used.
@@ -83,7 +83,7 @@ class ResidentAdapters:
 
     def _read(self, task: str) -> Adapter:
         try:
-            adapter = self._bundle.read_task(task)
+            adapter = compact(self._bundle.read_task(task))
             self._prove(adapter)
         except (BundleError, CheckpointError, ParityError) as e:
             self._refused[task] = str(e)

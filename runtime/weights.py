@@ -11,8 +11,9 @@ import json
 import math
 import mmap
 import os
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,6 +30,7 @@ DTYPES = {
     "BOOL": "?",
 }  # fmt: skip
 """The format's names → numpy's."""
+MADV_POPULATE_READ = 22  # linux/mman.h
 HEADER_MAX_BYTES = 100_000_000  # the published limit of the format
 PICKLE_MAGIC = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
@@ -70,6 +72,12 @@ class MappedTensors:
     def __getitem__(self, name: str) -> Array:
         """Read-only float32 of what is stored. Raises: KeyError."""
         return self._tensors[name].astype(np.float32, copy=False)
+
+    def populate(self) -> None:
+        """Map all pages at once, where the system can (Linux 5.14): less work than one by one as they are read."""
+        if sys.platform == "linux":
+            with suppress(OSError):
+                self._map.madvise(MADV_POPULATE_READ)
 
     def release(self) -> None:
         """Give the pages read so far back to the system, where it takes them (Linux, macOS); they can be read again."""

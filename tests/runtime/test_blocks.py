@@ -18,7 +18,7 @@ RELATIVE = 1e-5
 
 
 def params(
-    rows: int, inputs: int, kernel: tuple[int, int], rank: int, dense: bool, seed: int
+    rows: int, inputs: int, kernel: tuple[int, int], rank: int, dense: bool, seed: int, half: bool = False
 ) -> dict[str, Param]:
     rng = np.random.default_rng(seed)
 
@@ -28,6 +28,7 @@ def params(
     shape = (rows, inputs, *kernel)
     changed = numbers(*shape) if dense else None
     b, a = numbers(rows, rank), numbers(rank, inputs * kernel[0] * kernel[1])
+    b = b.astype(np.float16) if half else b
     low_rank = LowRank(b, a, 1.0 if dense else -0.75) if rank else None
     return {
         "w": Param(numbers(*shape), changed, low_rank),
@@ -66,10 +67,20 @@ FORMS: list[list[list[Any]]] = [
     dense=st.booleans(),
     cut=st.booleans(),
     small=st.booleans(),
+    half=st.booleans(),
     width=st.sampled_from([0, 8, 16]),
 )
 def test_any_form_into_any_order(
-    form: Any, rows: int, inputs: int, kernel: Any, rank: int, dense: bool, cut: bool, small: bool, width: int
+    form: Any,
+    rows: int,
+    inputs: int,
+    kernel: Any,
+    rank: int,
+    dense: bool,
+    cut: bool,
+    small: bool,
+    half: bool,
+    width: int,
 ) -> None:
     if any(step[0] == "center_in" for step in form) and kernel != (1, 1):
         kernel = (1, 1)
@@ -77,7 +88,7 @@ def test_any_form_into_any_order(
         cut = False
     half = rows // 2 if cut and rows > 1 else 0
     steps = parse_program({"t": [["param", "w"], *form, *([["slice_out", half, rows]] if half else [])]})["t"]
-    known = params(rows, inputs, kernel, rank, dense, rows + inputs)
+    known = params(rows, inputs, kernel, rank, dense, rows + inputs, half)
     with pytest.MonkeyPatch.context() as patch:
         if small:
             patch.setattr(blocks, "BLOCK", 1)

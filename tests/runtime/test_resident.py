@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from colora.devices.errors import BackendError, BundleError, CheckpointError, ParityError, UnknownName
 from colora.runtime import resident
-from colora.runtime.adapter import Adapter, write_adapter
+from colora.runtime.adapter import Adapter, to_float16, write_adapter
 from colora.runtime.backend_ort import OrtBackend
 from colora.runtime.bundle import open_bundle
 from colora.runtime.merge import GraphTensors
@@ -51,6 +51,19 @@ def test_a_file_is_read_once(mini: Any, adapters: ResidentAdapters, monkeypatch:
     monkeypatch.setattr(resident.Bundle, "read_task", None)
     assert adapters.get("rain") is first
     assert adapters.size_bytes == 4 * first.stored_numbers()
+
+
+def test_what_float16_holds_is_held_in_it(mini: Any, adapters: ResidentAdapters, file: Path) -> None:
+    rain = mini.adapters["rain"]
+    rounded = dataclasses.replace(rain, params=to_float16(rain.params))
+    write_adapter(file, rounded)
+    held = adapters.get("rain")
+    assert held.content_sha256 == rounded.content_sha256
+    assert (
+        held.size_bytes == 4 * held.stored_numbers() - 2 * rain.params["conv1.weight"].tensors["lora_B"].size
+    )
+    for name, param in rounded.params.items():
+        assert all(np.array_equal(held.params[name].tensors[short], t) for short, t in param.tensors.items())
 
 
 def test_a_new_file_is_used_from_the_next_call(
