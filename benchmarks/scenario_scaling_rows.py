@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import linear_regression
 
@@ -23,6 +23,8 @@ from colora.benchmarks.section import Cell, Column, Plot, Series
 
 ENDS = {PIXELS: (7680 * 4320, "8K"), TASKS: (64, "64"), PARAMETERS: (116e6, "116 M")}
 """Axis → how far it is told: there laws are extrapolated where nothing was measured."""
+STEPS = 8
+"""Of a curve that is extrapolated."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Quantity:
     unit: str
     per_unit: float
     axes: tuple[str, ...]
+    adds: bool = False
+    """each x adds the same, whatever the first one brings along: extrapolated by a line, and not by the law"""
     above_empty: bool = False
     """less the same of a process that only imported the packages"""
 
@@ -42,9 +46,9 @@ class Quantity:
 QUANTITIES = (
     Quantity("time of a picture", "run_s", "ms", 1e-3, (PIXELS, PARAMETERS, THREADS)),
     Quantity("memory of a picture", "run_bytes", "MB", 1e6, (PIXELS,)),
-    Quantity("memory at rest", "rest_bytes", "MB", 1e6, (TASKS, PARAMETERS), above_empty=True),
-    Quantity("time to open", "open_s", "ms", 1e-3, (TASKS, PARAMETERS)),
-    Quantity("time of a switch", "switch_s", "ms", 1e-3, (TASKS,)),
+    Quantity("memory at rest", "rest_bytes", "MB", 1e6, (TASKS, PARAMETERS), adds=True, above_empty=True),
+    Quantity("time to open", "open_s", "ms", 1e-3, (TASKS, PARAMETERS), adds=True),
+    Quantity("time of a switch", "switch_s", "ms", 1e-3, (TASKS,), adds=True),
 )
 
 MEASURED = {
@@ -63,7 +67,8 @@ MEASURED = {
     "square picture.",
     THREADS: "Session.restore of one task with so many threads.",
     "extrapolated": "Nobody measured it: the law at the end of the range; of memory of a picture, where pictures "
-    "cease to run whole; of tasks, the line through the points, least squares.",
+    "cease to run whole; of memory at rest, time to open and time of a switch, to which each x adds the same, "
+    "the line through the points (least squares).",
 }
 """How the numbers came about; part of the record."""
 
@@ -106,7 +111,7 @@ def laws_of(
                 if quantity.key == "run_bytes":  # beyond what runs whole, memory is that of a tile
                     end = min(end, max((whole**2, f"{whole}×{whole}"), (points[-1][0], end[1])))
                 rows.append(row(each, quantity, law, points, end))
-                series += series_of(each.way, law, points, end[0])
+                series += series_of(quantity, each.way, law, points, end[0])
             if series:
                 plots.append(
                     Plot(f"{quantity.name} by {axis}", axis, f"{quantity.name} ({quantity.unit})", tuple(series),
@@ -142,10 +147,7 @@ def row(
     reached = last >= 0.95 * end[0]
     interval = (round(law.low, 3), round(law.high, 3)) if math.isfinite(law.low) else (None, None)
     bend = law.bend
-    cost = y if reached else law(end[0])
-    if walk.axis == TASKS and not reached:  # each adds the same, whatever the first one brings along
-        slope, base = linear_regression([x for x, *_ in points], [y for _, y, *_ in points])
-        cost = base + slope * end[0]
+    cost = y if reached else beyond(quantity, law, points)(end[0])
     return (
         *(walk.axis, walk.way, quantity.name, law.points, labels[points[0][0]], labels[last]),
         *(round(law.straight, 3), *interval),
@@ -155,13 +157,26 @@ def row(
     )
 
 
-def series_of(way: str, law: Law, points: Sequence[Measured], end: float) -> Iterator[Series]:
-    """Points with their intervals, and the law up to x = end."""
+def beyond(quantity: Quantity, law: Law, points: Sequence[Measured]) -> Callable[[float], float]:
+    """What is extrapolated: the law, or a line."""
+    if not quantity.adds:
+        return law
+    slope, base = linear_regression([x for x, *_ in points], [y for _, y, *_ in points])
+    return lambda x: base + slope * x
+
+
+def series_of(
+    quantity: Quantity, way: str, law: Law, points: Sequence[Measured], end: float
+) -> Iterator[Series]:
+    """Points with their intervals, the law through them, and what is extrapolated up to x = end."""
     x, y, low, high = (tuple(side) for side in zip(*points, strict=True))
     yield Series(way, x, y, low, high)
-    places = sorted({x[0], *([law.bend.x] if law.bend else []), x[-1], max(x[-1], end)})
-    told = ", beyond the last point extrapolated" if end > x[-1] else ""
-    yield Series(f"{way}: law{told}", tuple(places), tuple(map(law, places)))
+    bend = [law.bend.x] if law.bend else []
+    places = sorted({x[0], *bend, x[-1]})
+    yield Series(f"{way}: law", tuple(places), tuple(map(law, places)))
+    if end > x[-1]:
+        steps = [x[-1] * (end / x[-1]) ** (i / STEPS) for i in range(STEPS + 1)]
+        yield Series(f"{way}: extrapolated", tuple(steps), tuple(map(beyond(quantity, law, points), steps)))
 
 
 def said(rows: Sequence[tuple[Cell, ...]]) -> str:

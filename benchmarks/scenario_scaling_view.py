@@ -48,10 +48,17 @@ def draw(section: Section, path: Path) -> None:
         axes = figure.add_subplot(lines, columns, number, title=plot.title, xlabel=plot.x, ylabel=plot.y)
         axes.set_xscale("log" if plot.log_x else "linear")
         axes.set_yscale("log" if plot.log_y else "linear")
-        for i, series in enumerate(plot.series):
-            is_law = i % 2 == 1
-            style = {"linestyle": "--", "linewidth": 1.0} if is_law else {"linestyle": "", "marker": "o"}
-            axes.plot(series.x, series.y, color=f"C{i // 2}", label=series.name, **style)
+        ways = list(dict.fromkeys(series.name.partition(":")[0] for series in plot.series))
+        for series in plot.series:
+            way, _, told = series.name.partition(": ")
+            line = {"": "", "law": "-"}.get(told, ":")
+            axes.plot(
+                *(series.x, series.y),
+                color=f"C{ways.index(way)}",
+                label=series.name,
+                linestyle=line,
+                marker="" if told else "o",
+            )
         axes.grid(alpha=0.3, which="both")
         axes.legend(fontsize=7)
     figure.savefig(path, dpi=100)

@@ -171,6 +171,10 @@ def test_a_machine_that_is_a_formula_gives_its_laws(bundle: Path) -> None:
         "64 tasks take 94 MB with adapters (measured) and 2570 MB as whole models (extrapolated): 27.3×"
         in found.said
     )
+    (plot,) = [plot for plot in found.plots if plot.title == "memory at rest by tasks"]
+    ends = {series.name: (series.x[-1], series.y[-1]) for series in plot.series}
+    assert ends["whole models: extrapolated"] == pytest.approx((64, 10 + 40 * 64), rel=1e-3)
+    assert ends["adapters: law"][0] == 64
     assert any("torch is missing: pip install 'colora[export]'" in note for note in found.notes)
     assert Section.read(json.loads(json.dumps(asdict(found)))) == found
 
