@@ -33,12 +33,12 @@ class Scenario:
 
 
 SCENARIOS = {
-    "memory": Scenario("colora.benchmarks.scenario_memory", "Memory against the number of tasks", "bench", 3),
-    "peers": Scenario("colora.benchmarks.scenario_peers", "Against the alternatives", "bench", 3),
-    "latency": Scenario("colora.benchmarks.scenario_latency", "Latency and switching", "ort", 3),
-    "quality": Scenario("colora.benchmarks.scenario_quality", "Quality against size", "train", 2),
+    "memory": Scenario("colora.benchmarks.scenario_memory", "Memory against the number of tasks", "bench", 5),
+    "peers": Scenario("colora.benchmarks.scenario_peers", "Against the alternatives", "bench", 2.5),
+    "latency": Scenario("colora.benchmarks.scenario_latency", "Latency and switching", "ort", 2.5),
+    "quality": Scenario("colora.benchmarks.scenario_quality", "Quality against size", "train", 1.5),
     "ops": Scenario("colora.benchmarks.scenario_ops", "Where the time goes", "ort", 1),
-    "scaling": Scenario("colora.benchmarks.scenario_scaling", "How cost grows", "bench", 3),
+    "scaling": Scenario("colora.benchmarks.scenario_scaling", "How cost grows", "bench", 2),
     "device": Scenario("colora.benchmarks.scenario_device", "What it does to the machine", "ort", 0.5),
     "environment": Scenario(
         "colora.benchmarks.scenario_environment", "What it was measured with", "ort", 0.1
