@@ -137,7 +137,8 @@ def sentence(pictures: Sequence[Figure], switches: Sequence[Figure], size: int) 
 
 
 def _span(interval: Interval, digits: int = 2) -> str:
-    return f"{interval.low:.{digits}f} to {interval.high:.{digits}f}"
+    _, low, high = _ends(interval)
+    return f"{low:.{digits}f} to {high:.{digits}f}"
 
 
 def _ends(interval: Interval) -> tuple[float, float, float]:
