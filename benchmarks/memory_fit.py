@@ -46,8 +46,8 @@ def fit(points: Sequence[Point], adapters: bool) -> Law:
     """Least squares of the relative error, with no constant below 0."""
     rows, left = [], []
     for facts, tasks, measured in points:
-        once = [1e6, facts.weights, facts.activations]
-        rows.append(np.array([*once, *(tasks * x for x in once)]) / measured)
+        terms = [1e6, facts.weights, facts.activations]
+        rows.append(np.array([*terms, *(tasks * x for x in terms)]) / measured)
         left.append(1 - adapters * adapter_bytes(facts, tasks) / measured)
     a, y, free = np.array(rows), np.array(left), list(range(6))
     while (x := np.linalg.lstsq(a[:, free], y, rcond=None)[0]).min() < 0:
@@ -55,7 +55,7 @@ def fit(points: Sequence[Point], adapters: bool) -> Law:
     found = np.zeros(6)
     found[free] = x
     found[[0, 3]] *= 1e6
-    once, once_weights, once_activations, each, each_weights, each_activations = found.tolist()
+    once, once_weights, once_activations, each, each_weights, each_activations = map(float, found)
     return Law(once, once_weights, once_activations, each, each_weights, each_activations, adapters)
 
 

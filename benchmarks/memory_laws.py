@@ -49,4 +49,20 @@ LAWS: dict[str, Law] = {
         each_weights=0.9786,
         each_activations=0.01083,
     ),
+    "OpenVINO, N models, best": Law(
+        once=4.631e07,
+        once_weights=0,
+        once_activations=0.05397,
+        each=1.201e07,
+        each_weights=2.107,
+        each_activations=0.03684,
+    ),
+    "ONNX Runtime, one session, reopened": Law(
+        once=2.599e07,
+        once_weights=1.308,
+        once_activations=1.516,
+        each=3.448e05,
+        each_weights=0,
+        each_activations=0,
+    ),
 }

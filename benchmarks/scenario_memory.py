@@ -7,11 +7,11 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import click
-from colora.benchmarks.memory_held import REFIT, SYSTEMS
+from colora.benchmarks.memory_held import SYSTEMS
 from colora.benchmarks.memory_laws import LAWS
 from colora.benchmarks.memory_measure import (
     Fleet,
@@ -23,72 +23,20 @@ from colora.benchmarks.memory_measure import (
     readings,
 )
 from colora.benchmarks.memory_model import Facts, facts_of
+from colora.benchmarks.memory_table import COLUMNS, MEASURED, PREDICTED, Row, cells, curve, sentence
 from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty, write_record
 from colora.benchmarks.resident import Memory
 from colora.benchmarks.scenario_latency import lines
 from colora.benchmarks.script import run
-from colora.benchmarks.section import Cell, Column, Plot, Section, Series
+from colora.benchmarks.section import Section
 from colora.benchmarks.settings import Settings
 from colora.devices.errors import BackendError
 from colora.devices.probe import probe
 from colora.runtime.bundle import open_bundle
 
-MB = 1e6
 SPARE = 0.8
 """Of the memory or disk that is free: more is not taken."""
 PACKAGES = ("numpy", "onnxruntime", "openvino", "torch")
-SMAPS = "smaps_rollup of a fresh process, less an empty one of its package"
-
-COLUMNS = (
-    Column("tasks kept as"),
-    Column("N", "tasks"),
-    Column("files", "MB", "sizes of the files that the system needs for these tasks"),
-    Column(
-        "weights",
-        "MB",
-        "counted: files of weights in use, once for each whole model; for one backbone with adapters",
-    ),
-    Column("RSS", "MB", f"Rss, {SMAPS}, after each task restored one or two pictures"),
-    Column("PSS", "MB", f"Pss, {SMAPS}; also depends on who else maps the same libraries"),
-    Column("predicted", "MB", "of RSS, from file sizes and the manifest alone: benchmarks/memory_laws.py"),
-    Column("error", "%", "predicted against measured RSS"),
-    Column("peak, loading", "MB", "VmHWM of the same process until then, less RSS of the empty one"),
-    Column(
-        "peak, switching", "MB", "VmHWM, set back before, over a change to the first task and its picture"
-    ),
-    Column("empty process", "MB", "Rss of a process that only imported numpy and the package"),
-    Column("ratio", "×", "RSS against colora's one backbone with as many tasks; above 1: it takes more"),
-    Column("how"),
-)
-MEASURED, PREDICTED = "measured", "extrapolated"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One system with so many tasks; memory above an empty process."""
-
-    system: str
-    tasks: int
-    files_bytes: int
-    weights_bytes: int
-    reading: Reading | None
-    """None: not measured"""
-    predicted_bytes: int | None
-    """None: nothing to predict by"""
-    empty_bytes: int
-    how: str
-
-    @property
-    def rss_bytes(self) -> int | None:
-        """Measured where it was, else predicted."""
-        return self.reading.memory.rss_bytes if self.reading else self.predicted_bytes
-
-    @property
-    def error(self) -> float | None:
-        """Of the prediction, as a share."""
-        if self.reading is None or self.predicted_bytes is None:
-            return None
-        return self.predicted_bytes / self.reading.memory.rss_bytes - 1
 
 
 def section(bundle: Path, settings: Settings, report: Callable[[str], None]) -> Section:
@@ -210,70 +158,6 @@ def make_row(
         base.rss_bytes,
         MEASURED if reading else left_out,
     )
-
-
-def cells(row: Row, rows: list[Row]) -> tuple[Cell, ...]:
-    """Of the table."""
-    ours = next((r.rss_bytes for r in rows if r.system == REFIT and r.tasks == row.tasks), None)
-    read, error = row.reading, row.error
-    measured: tuple[Cell, Cell] = (None, None)
-    peaks: tuple[Cell, Cell] = (None, None)
-    if read:
-        measured = mb(read.memory.rss_bytes), mb(read.memory.pss_bytes)
-        peaks = mb(read.memory.peak_rss_bytes), mb(read.switch_peak_bytes)
-    return (
-        row.system,
-        row.tasks,
-        mb(row.files_bytes),
-        mb(row.weights_bytes),
-        *measured,
-        mb(row.predicted_bytes),
-        None if error is None else round(100 * error, 1),
-        *peaks,
-        mb(row.empty_bytes),
-        round(row.rss_bytes / ours, 3) if row.rss_bytes and ours else None,
-        row.how,
-    )
-
-
-def mb(value: int | None) -> float | None:
-    """Bytes as MB, to a tenth."""
-    return None if value is None else round(value / MB, 1)
-
-
-def sentence(rows: list[Row]) -> str:
-    """The finding: at the largest count, ours against the best and the worst peer that holds all models open."""
-    tasks = max(row.tasks for row in rows)
-    last = {row.system: row for row in rows if row.tasks == tasks and row.rss_bytes}
-    if REFIT not in last:
-        return "colora itself could not be measured here."
-    ours = last.pop(REFIT)
-    text = f"{tasks} tasks take {(ours.rss_bytes or 0) / MB:,.0f} MB as one backbone with adapters"
-    told = [
-        f"{row.rss_bytes / (ours.rss_bytes or 1):.2f} times that ({row.how.partition(':')[0]}) as {row.system}"
-        for row in sorted(last.values(), key=lambda row: row.rss_bytes or 0)
-        if row.rss_bytes
-    ]
-    errors = [abs(row.error) for row in rows if row.error is not None]
-    close = f" The model is within {max(errors):.0%} of every row measured." if errors else ""
-    return f"{text}; {', '.join(told)}.{close}" if told else f"{text}.{close}"
-
-
-def curve(rows: list[Row]) -> Plot:
-    """Resident memory against the number of tasks: measured points, and the model's lines."""
-    series = []
-    for system in dict.fromkeys(row.system for row in rows):
-        own = [row for row in rows if row.system == system]
-        points = [(row.tasks, row.reading.memory.rss_bytes / MB) for row in own if row.reading]
-        if points:
-            series.append(Series(system, tuple(x for x, _ in points), tuple(y for _, y in points)))
-        left = [
-            (row.tasks, row.predicted_bytes / MB) for row in own if not row.reading and row.predicted_bytes
-        ]
-        if left:
-            name = f"{system} ({PREDICTED})"
-            series.append(Series(name, tuple(x for x, _ in left), tuple(y for _, y in left)))
-    return Plot("Resident memory of N tasks", "tasks", "RSS above an empty process, MB", tuple(series))
 
 
 def gpu_note() -> str:

@@ -11,27 +11,25 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
-from colora.benchmarks.interval import Interval, median_interval
 from colora.benchmarks.peer_models import write_weights
 from colora.benchmarks.peer_open import COMPILED, PEERS, missing
+from colora.benchmarks.peer_table import COLUMNS, REFIT, Found, plots, row, sentence
 from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty, write_record
 from colora.benchmarks.resident import in_fresh_process
 from colora.benchmarks.scenario_latency import lines
 from colora.benchmarks.script import run
-from colora.benchmarks.section import Cell, Column, Plot, Section, Series
+from colora.benchmarks.section import Section
 from colora.benchmarks.settings import Settings
-from colora.benchmarks.timing import summary
 from colora.devices.errors import BackendError, BundleError
 from colora.runtime.bundle import open_bundle
 
-REFIT = next(iter(PEERS))
 PACKAGES = (
     "numpy",
     "onnxruntime",
@@ -47,40 +45,6 @@ PACKAGES = (
 RUN = "colora.benchmarks.peer_run"
 COMPILER_CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
-COLUMNS = (
-    Column("by"),
-    Column("picture", "ms", "median of interleaved rounds in one process: uint8 picture to uint8 picture"),
-    Column("picture, low", "ms", "end of the bootstrap interval of the median"),
-    Column("picture, high", "ms", "end of the bootstrap interval of the median"),
-    Column(
-        "ratio of a picture",
-        "×",
-        "to colora refit, median of ratios paired by round; below 1: faster than colora",
-    ),
-    Column("change of task", "ms", "median of interleaved rounds, no picture"),
-    Column("ratio of a change", "×", "to colora refit, paired by round; below 1: faster than colora"),
-    Column(
-        "memory",
-        "MB",
-        "RSS that a fresh process grew by, packages included: opened, a picture by each of two tasks",
-    ),
-    Column("ratio of memory", "×", "to colora refit; below 1: less than colora"),
-    Column("differs", "1/255", "largest difference from colora refit's picture before rounding"),
-    Column("restores by"),
-    Column("changes task by"),
-)
-
-
-@dataclass(frozen=True)
-class Found:
-    """Of one peer; empty where it could not be measured, and then `why` says so."""
-
-    ms: Sequence[float] = ()
-    switch_ms: Sequence[float] = ()
-    memory_bytes: int | None = None
-    differs: float | None = None
-    why: str = ""
-
 
 def section(bundle: Path, settings: Settings, report: Callable[[str], None]) -> Section:
     """Measure. Raises: BundleError for a bundle that shares no backbone or has fewer than two tasks; BackendError."""
@@ -92,7 +56,7 @@ def section(bundle: Path, settings: Settings, report: Callable[[str], None]) -> 
         )
     found = compare(bundle, tasks, settings, report)
     rng = np.random.default_rng(settings.seed)
-    rows = tuple(row(name, found, rng, settings.confidence) for name in PEERS)
+    rows = tuple(row(peer, found, rng, settings.confidence) for peer in PEERS.values())
     notes = [f"Not measured, {name}: {one.why}." for name, one in found.items() if one.why]
     rounds = min((len(one.ms) for one in found.values() if one.ms), default=0)
     notes += [
@@ -222,86 +186,6 @@ def finish(process: "subprocess.Popen[str]", wait: float, seconds: float) -> str
     if process.returncode:
         return (errors.strip().splitlines() or ["it said nothing"])[-1]
     return ""
-
-
-def row(
-    name: str, found: Mapping[str, Found], rng: np.random.Generator, confidence: float
-) -> tuple[Cell, ...]:
-    """Of the table; empty cells where the peer was not measured."""
-    peer, one, ours = PEERS[name], found[name], found[REFIT]
-    how = (peer.restores if not one.why else f"not measured: {one.why}", peer.switches)
-    if not one.ms:
-        return (name, *[None] * 9, *how)
-    picture = interval(one.ms, rng, confidence)
-    return (
-        name,
-        round(picture.value, 2),
-        round(picture.low, 2),
-        round(picture.high, 2),
-        round(ratio(one.ms, ours.ms), 3),
-        round(summary(one.switch_ms).ms_p50, 3),
-        round(ratio(one.switch_ms, ours.switch_ms), 4),
-        None if one.memory_bytes is None else round(one.memory_bytes / 1e6, 1),
-        round(one.memory_bytes / ours.memory_bytes, 3) if one.memory_bytes and ours.memory_bytes else None,
-        None if one.differs is None else round(255 * one.differs, 2),
-        *how,
-    )
-
-
-def interval(ms: Sequence[float], rng: np.random.Generator, confidence: float) -> Interval:
-    """Of the median."""
-    return median_interval(ms, rng, confidence)
-
-
-def ratio(ms: Sequence[float], reference: Sequence[float]) -> float:
-    """Median of the ratios of one round."""
-    return float(np.median([a / b for a, b in zip(ms, reference, strict=True)]))
-
-
-def sentence(found: Mapping[str, Found]) -> str:
-    """Where colora refit loses and where it wins."""
-    ours = found[REFIT]
-    others = {n: one for n, one in found.items() if one.ms and not n.startswith("colora")}
-    if not others or not ours.ms:
-        return "There was nothing to compare with."
-    figures: dict[str, dict[str, float]] = {
-        "a picture": {n: ratio(one.ms, ours.ms) for n, one in others.items()},
-        "a change of task": {n: ratio(one.switch_ms, ours.switch_ms) for n, one in others.items()},
-        "memory": {n: one.memory_bytes / ours.memory_bytes for n, one in others.items()
-                   if one.memory_bytes and ours.memory_bytes},
-    }  # fmt: skip
-    told = []
-    for what, ratios in figures.items():
-        losses = sorted((x, n) for n, x in ratios.items() if x < 1)
-        lost = ", ".join(f"{n} ({x:.2f}×)" for x, n in losses)
-        told.append(
-            f"in {what} it loses to {lost}" if losses else f"in {what} none of {len(ratios)} beats it"
-        )
-    return f"colora refit against {len(others)} peers: {'; '.join(told)}."
-
-
-def plots(found: Mapping[str, Found]) -> tuple[Plot, ...]:
-    """Bars of each figure, and a picture against a change of task."""
-    names = tuple(name for name, one in found.items() if one.ms)
-    if not names:
-        return ()
-    cloud = tuple(
-        Series(n, (summary(found[n].switch_ms).ms_p50,), (summary(found[n].ms).ms_p50,)) for n in names
-    )
-    held = tuple((found[n].memory_bytes or 0) / 1e6 for n in names)
-    pictures = Series("picture", names, tuple(summary(found[n].ms).ms_p50 for n in names))
-    return (
-        Plot("One picture", "", "ms", (pictures,), "bar"),
-        Plot(
-            "A picture and a change of task",
-            "change of task, ms",
-            "picture, ms",
-            cloud,
-            "scatter",
-            log_x=True,
-        ),
-        Plot("Memory of two tasks", "", "MB", (Series("memory", names, held),), "bar"),
-    )
 
 
 @click.command()

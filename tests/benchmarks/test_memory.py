@@ -152,6 +152,10 @@ def test_a_law_counts_what_is_taken_once_and_by_each_task() -> None:
     assert ready == [34_000_000, 33_000_000], "one adapter fewer is kept ready beyond KEPT"
 
 
+def test_every_system_has_a_law() -> None:
+    assert scenario_memory.LAWS.keys() == scenario_memory.SYSTEMS.keys()
+
+
 def test_a_fit_finds_the_law_of_its_points() -> None:
     facts = [FACTS, replace(FACTS, activations=90_000_000), Facts(60_000_000, 50_000_000, 2_000_000)]
     points = [(f, n, LAW.bytes(f, n)) for f in facts for n in (1, 2, 4)]

@@ -13,7 +13,8 @@ import pytest
 from colora.benchmarks import scenario_peers
 from colora.benchmarks.peer_factors import tuned, with_factors
 from colora.benchmarks.peer_open import PEERS, Peer, missing
-from colora.benchmarks.scenario_peers import COLUMNS, REFIT, Found, finish, lacks, plots, row, sentence
+from colora.benchmarks.peer_table import COLUMNS, REFIT, Found, plots, row, sentence
+from colora.benchmarks.scenario_peers import finish, lacks
 from colora.benchmarks.section import Section
 from colora.benchmarks.settings import Settings
 from colora.devices.errors import BundleError
@@ -123,14 +124,14 @@ def test_the_sentence_names_losses() -> None:
 
 def test_a_row_is_measured_or_says_why_not() -> None:
     names = [column.name for column in COLUMNS]
-    told = dict(zip(names, row("ncnn", found(), RNG, 0.95), strict=True))
+    told = dict(zip(names, row(PEERS["ncnn"], found(), RNG, 0.95), strict=True))
     assert (told["ratio of a picture"], told["ratio of a change"], told["ratio of memory"]) == (0.5, 4.0, 0.5)
     assert told["differs"] == 1.0
     absent = {
         **found(),
         "ncnn": Found(why=lacks(missing(PEERS["ncnn"], lambda name: name == "torch"), "peers")),
     }
-    told = dict(zip(names, row("ncnn", absent, RNG, 0.95), strict=True))
+    told = dict(zip(names, row(PEERS["ncnn"], absent, RNG, 0.95), strict=True))
     assert told["picture"] is None
     assert told["restores by"] == "not measured: ncnn, pnnx not installed: pip install 'colora[peers]'"
     assert "ncnn" not in plots(absent)[0].series[0].x
