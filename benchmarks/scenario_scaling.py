@@ -191,10 +191,10 @@ def command(
     }
     write_record(path, "scaling", where, content)
     write_text(path.with_suffix(".md"), markdown(found))
-    if full:
-        draw(found, path.with_suffix(".png"))
     click.echo(text(found))
-    click.echo(f"{path} and .md{' and .png' if full else ''}")
+    if drawn := full and bool(found.plots):
+        draw(found, path.with_suffix(".png"))
+    click.echo(f"{path} and .md{' and .png' if drawn else ''}")
 
 
 if __name__ == "__main__":
