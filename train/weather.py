@@ -63,17 +63,12 @@ def _smooth_field(shape: tuple[int, int], rng: Generator, cells: int) -> NDArray
 
 def haze(image: Image, rng: Generator) -> tuple[Image, str]:
     """Haze I = J·t + A·(1-t), t = exp(-β·depth) (Koschmieder; RESIDE: A 0.7-1.0, β 0.6-1.8); depth is a ramp plus a
-    smooth random field, since a single photograph tells none; in half of the draws what is brighter (or darker) than
-    a random level stands apart from the rest, since depth jumps where things end."""
+    smooth random field, since a single photograph tells none."""
     height, width = image.shape[:2]
     beta, light = rng.uniform(0.4, 2.0), rng.uniform(0.7, 1.0)
     airlight = np.clip(light + rng.normal(0, 0.02, 3), 0, 1).astype(np.float32)
     ramp = np.linspace(1.0, rng.uniform(0.0, 1.0), height, dtype=np.float32)[:, None]
     depth = 0.3 + 0.7 * (0.6 * ramp + 0.4 * _smooth_field((height, width), rng, int(rng.integers(2, 6))))
-    if rng.random() < 0.5:
-        things = np.asarray(image[..., 1] > rng.uniform(0.2, 0.8), np.float32)
-        things = np.asarray(cv2.GaussianBlur(things, (0, 0), rng.uniform(1, 6)))
-        depth = np.clip(depth + np.float32(rng.uniform(-0.5, 0.5)) * things, 0.1, 1.5)
     t = np.exp(-beta * depth)[..., None]
     return clip(image * t + airlight * (1 - t)), f"haze(β={beta:.1f}, A={light:.2f})"
 
