@@ -6,7 +6,6 @@ The constants are in memory_laws.py.
 from dataclasses import dataclass
 
 from colora.runtime.bundle import GRAPH, Bundle
-from colora.runtime.merge import KEPT
 
 
 @dataclass(frozen=True)
@@ -45,15 +44,10 @@ class Law:
     each_weights: float
     each_activations: float
     adapters: bool = False
-    """every adapter stays in memory, and those of the KEPT tasks used last a second time, ready for a switch"""
+    """every adapter stays in memory; counted, not fitted"""
 
     def bytes(self, facts: Facts, tasks: int) -> int:
         """Of so many tasks."""
         once = self.once + self.once_weights * facts.weights + self.once_activations * facts.activations
         each = self.each + self.each_weights * facts.weights + self.each_activations * facts.activations
-        return round(once + tasks * each + self.adapters * adapter_bytes(facts, tasks))
-
-
-def adapter_bytes(facts: Facts, tasks: int) -> int:
-    """Of adapters that colora keeps for so many tasks."""
-    return facts.adapter * (tasks + min(tasks, KEPT))
+        return round(once + tasks * each + self.adapters * tasks * facts.adapter)
