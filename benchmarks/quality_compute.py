@@ -124,13 +124,9 @@ def plot(table: Sequence[Row], path: Path) -> None:
         for j, row in enumerate(r for r in here if r.tmac is None):
             axes.axhline(row.psnr_db, color=f"C{j + 3}", linewidth=1, linestyle="--", label=row.name)
         for row in (r for r in here if r.tmac is not None):
-            ours = row.name.startswith("colora")
-            axes.scatter(
-                row.tmac, row.psnr_db, marker="o" if ours else "s", color="C0" if ours else "C1", zorder=3
-            )
-            axes.annotate(
-                row.name, (row.tmac or 0, row.psnr_db), xytext=(6, 3), textcoords="offset points", size=8
-            )
+            ours, x = row.name.startswith("colora"), row.tmac or 0.0
+            axes.scatter(x, row.psnr_db, marker="o" if ours else "s", color="C0" if ours else "C1", zorder=3)
+            axes.annotate(row.name, (x, row.psnr_db), xytext=(6, 3), textcoords="offset points", size=8)
         axes.set(xscale="log", xlim=(0.03, 10), title=f"{name} (first {here[0].n})", ylabel="PSNR (dB)")
         axes.margins(y=0.15)
         axes.set_xlabel("TMAC per megapixel")
