@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import numpy as np
 from colora.benchmarks import memory_laws
-from colora.benchmarks.memory_held import MERGED, REFIT, SYSTEMS
+from colora.benchmarks.memory_held import MERGED, ORT_TURNS, REFIT, SYSTEMS
 from colora.benchmarks.memory_measure import empty, make_models, readings
 from colora.benchmarks.memory_model import Facts, Law, facts_of
 from colora.benchmarks.resident import in_fresh_process
@@ -45,14 +45,14 @@ def make(name: str, folder: str) -> str:
     return str(files.backbone)
 
 
-def fit(points: Sequence[Point], adapters: bool) -> Law:
-    """Least squares of the relative error, with no constant below 0."""
+def fit(points: Sequence[Point], adapters: bool, each: bool = True) -> Law:
+    """Least squares of the relative error, with no constant below 0. each: whether a task takes anything of its own."""
     rows, left = [], []
     for facts, tasks, measured in points:
         terms = [1e6, facts.weights, facts.activations]
         rows.append(np.array([*terms, *(tasks * x for x in terms)]) / measured)
         left.append(1 - adapters * tasks * facts.adapter / measured)
-    a, y, free = np.array(rows), np.array(left), list(range(6))
+    a, y, free = np.array(rows), np.array(left), list(range(6 if each else 3))
     while (x := np.linalg.lstsq(a[:, free], y, rcond=None)[0]).min() < 0:
         del free[int(np.argmin(x * np.linalg.norm(a[:, free], axis=0)))]
     found = np.zeros(6)
@@ -107,7 +107,7 @@ def command(systems: tuple[str, ...], threads: int, write: bool) -> None:
                     click.echo(
                         f"  {system}: {[round(r.memory.rss_bytes / 1e6, 1) for r in found]} MB", err=True
                     )
-    laws = {system: fit(points[system], system in COMPUTED) for system in systems}
+    laws = {system: fit(points[system], system in COMPUTED, system != ORT_TURNS) for system in systems}
     click.echo(literal(laws))
     if write:
         file = Path(memory_laws.__file__)
