@@ -16,7 +16,10 @@ COMMANDS = {
     "restore": ("colora.runtime.cli_restore:command", "Restore pictures with a bundle."),
     "inspect": ("colora.runtime.cli_inspect:command", "Say what a bundle or an adapter is."),
     "sign": ("colora.runtime.cli_sign:command", "Sign a bundle or an adapter as its owner."),
-    "bench": ("colora.benchmarks.report_cli:command", "Measure a bundle on this machine, and write a report."),
+    "bench": (
+        "colora.benchmarks.report_cli:command",
+        "Measure a bundle on this machine, and write a report.",
+    ),
     "devices": ("colora.runtime.cli_devices:command", "List the devices that can be exported for."),
 }
 """Name → module:function and what it does."""
