@@ -58,8 +58,8 @@ def fit(points: Sequence[Point], adapters: bool, each: bool = True) -> Law:
     found = np.zeros(6)
     found[free] = x
     found[[0, 3]] *= 1e6
-    once, once_weights, once_activations, each, each_weights, each_activations = map(float, found)
-    return Law(once, once_weights, once_activations, each, each_weights, each_activations, adapters)
+    once, once_weights, once_activations, task, task_weights, task_activations = map(float, found)
+    return Law(once, once_weights, once_activations, task, task_weights, task_activations, adapters)
 
 
 def worst(law: Law, points: Sequence[Point]) -> float:
