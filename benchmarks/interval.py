@@ -52,7 +52,7 @@ def median_interval(values: Sequence[float], rng: "Generator", confidence: float
     if n < FEW:
         t = np.quantile(np.abs(rng.standard_t(n - 1, 10 * RESAMPLES)), confidence)
         error = float(t * 1.2533 * np.std(values, ddof=1) / n**0.5)
-        return Interval(middle, middle - error, middle + error, confidence, n)
+        return _spread(Interval(middle, middle, middle, confidence, n), error, error)
     drawn = rng.integers(0, n, (RESAMPLES, n))
     medians = np.median(np.asarray(values)[drawn], axis=1)
     low, high = np.quantile(medians, [(1 - confidence) / 2, (1 + confidence) / 2])
@@ -81,4 +81,6 @@ def widened(interval: Interval, relative: float) -> Interval:
 
 
 def _spread(interval: Interval, below: float, above: float) -> Interval:
-    return replace(interval, low=interval.value - below, high=interval.value + above)
+    """Down to 0 at most, where a time ends."""
+    low = interval.value - below
+    return replace(interval, low=max(low, 0.0) if interval.value >= 0 else low, high=interval.value + above)

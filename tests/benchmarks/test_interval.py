@@ -78,3 +78,9 @@ def test_same_seed_same_interval_and_more_confidence_is_wider() -> None:
 def test_nothing_to_resample_is_refused(values: list[float], confidence: float) -> None:
     with pytest.raises(ValueError, match=r"got \d values and a confidence of .*; expected one or more"):
         median_interval(values, np.random.default_rng(0), confidence)
+
+
+def test_no_interval_of_a_time_reaches_below_nothing() -> None:
+    wild = median_interval([1.0, 2.0, 30.0], np.random.default_rng(0))  # Student's t alone would give -40
+    assert wild.low == 0 and wild.high > 30
+    assert of_a_repeat(wild).low == widened(wild, 3.0).low == 0
