@@ -1,7 +1,7 @@
 """Hugging Face PEFT over the PyTorch network: its LoRA layers for convolutions, from our low-rank factors.
 
-PEFT takes low-rank changes of ungrouped convolutions. Changes of biases, norms and depthwise kernels are out of its
-reach and stay those of the backbone, so that its picture is not quite the task's.
+PEFT takes low-rank changes of ungrouped convolutions. Other changes, of biases, norms and depthwise kernels above all,
+are out of its reach: those stay the backbone's, so that its picture is not the task's.
 """
 
 from __future__ import annotations
@@ -81,9 +81,15 @@ def attach(module: Any, targets: list[str], adapters: list[Mapping[str, ParamDel
     from peft import LoraConfig, get_peft_model
 
     weights = dict(module.named_parameters())
+
+    def held(deltas: Mapping[str, ParamDelta], name: str) -> ParamDelta | None:
+        delta = deltas.get(name)  # a kernel may have a low rank in one adapter and not in the other
+        return delta if delta and delta.kind == "low-rank" else None
+
     made = {
         target: [
-            factors(deltas.get(target + WEIGHT), tuple(weights[target + WEIGHT].shape)) for deltas in adapters
+            factors(held(deltas, target + WEIGHT), tuple(weights[target + WEIGHT].shape))
+            for deltas in adapters
         ]
         for target in targets
     }

@@ -33,8 +33,8 @@ class Scenario:
 
 
 SCENARIOS = {
-    "memory": Scenario("colora.benchmarks.scenario_memory", "Memory against the number of tasks", "bench", 5),
-    "peers": Scenario("colora.benchmarks.scenario_peers", "Against the alternatives", "bench", 2.5),
+    "memory": Scenario("colora.benchmarks.scenario_memory", "Memory against the number of tasks", "bench", 4),
+    "peers": Scenario("colora.benchmarks.scenario_peers", "Against the alternatives", "bench", 1),
     "latency": Scenario("colora.benchmarks.scenario_latency", "Latency and switching", "ort", 2.5),
     "quality": Scenario("colora.benchmarks.scenario_quality", "Quality against size", "train", 1.5),
     "ops": Scenario("colora.benchmarks.scenario_ops", "Where the time goes", "ort", 1),

@@ -78,11 +78,20 @@ def section(bundle: Path, settings: Settings, report: Callable[[str], None]) -> 
     )
 
 
+COMPILING_S = 180.0
+"""Below it torch.compile is not begun: it would only slow down what is measured beside it."""
+
+
 def compare(
     bundle: Path, tasks: Sequence[str], settings: Settings, report: Callable[[str], None]
 ) -> dict[str, Found]:
     """Every one of PEERS, by name. What is compiled is compiled beside all that is not timed."""
     found = {name: Found(why=lacks(missing(peer, installed), peer.extra)) for name, peer in PEERS.items()}
+    if settings.seconds < COMPILING_S and COMPILED in found and not found[COMPILED].why:
+        found[COMPILED] = Found(
+            why=f"compiling takes minutes, and {settings.seconds:.0f} s are set: python -m "
+            f"colora.benchmarks.scenario_peers BUNDLE --seconds {COMPILING_S:.0f}"
+        )
     able = [name for name, one in found.items() if not one.why]
     pair, folder, begin = ",".join(tasks), settings.scratch / "models", time.monotonic()
     variables = {COMPILER_CACHE: os.environ.get(COMPILER_CACHE, str(settings.scratch / "inductor"))}
