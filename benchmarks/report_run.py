@@ -33,7 +33,7 @@ class Scenario:
 
 
 SCENARIOS = {
-    "memory": Scenario("colora.benchmarks.scenario_memory", "Memory against the number of tasks", "bench", 4),
+    "memory": Scenario("colora.benchmarks.scenario_memory", "Memory against the number of tasks", "bench", 5),
     "peers": Scenario("colora.benchmarks.scenario_peers", "Against the alternatives", "bench", 1),
     "latency": Scenario("colora.benchmarks.scenario_latency", "Latency and switching", "ort", 2.5),
     "quality": Scenario("colora.benchmarks.scenario_quality", "Quality against size", "train", 1.5),
@@ -44,6 +44,8 @@ SCENARIOS = {
         "colora.benchmarks.scenario_environment", "What it was measured with", "ort", 0.1
     ),
 }
+LAST = "peers"
+"""Converts the network for each of them, which no share makes shorter: it runs when the others have had theirs."""
 STOPPED = "Not measured: stopped by Ctrl-C."
 
 
@@ -58,21 +60,22 @@ def measure(
     warn_if_dirty(where)
     facts = bundle_facts(open_bundle(bundle))
     begin = time.monotonic()
-    sections, failed, took = list[Section](), list[str](), dict[str, float]()
+    sections, failed, took = dict[str, Section](), list[str](), dict[str, float]()
     shown: tuple[Picture, ...] = ()
-    for number, name in enumerate(names):
+    order = sorted(names, key=lambda name: name == LAST)
+    for number, name in enumerate(order):
         started = time.monotonic()
         left = max(settings.seconds - (started - begin), 1.0)
-        share = SCENARIOS[name].share / sum(SCENARIOS[other].share for other in names[number:])
+        share = SCENARIOS[name].share / sum(SCENARIOS[other].share for other in order[number:])
         scratch = settings.scratch / name
         scratch.mkdir()
         own = replace(settings, scratch=scratch, seconds=left * share)
         try:
             found, broke = run_scenario(name, bundle, own, partial(_say, progress, name))
         except KeyboardInterrupt:  # what was found so far is still a report
-            sections += [Section(n, SCENARIOS[n].title, "", notes=(STOPPED,)) for n in names[number:]]
+            sections |= {n: Section(n, SCENARIOS[n].title, "", notes=(STOPPED,)) for n in order[number:]}
             break
-        sections.append(found)
+        sections[name] = found
         failed += [name] if broke else []
         took[name] = time.monotonic() - started
         progress(name, 1)
@@ -83,7 +86,8 @@ def measure(
     told = asdict(settings) | {"pairs": [(task, folder.name) for task, folder in settings.pairs]}
     told = {name: value for name, value in told.items() if name != "scratch"}
     seconds = time.monotonic() - begin
-    return Report(where, facts, zoo_hashes(), told, seconds, took, tuple(sections), shown), failed
+    shown_sections = tuple(sections[name] for name in names)
+    return Report(where, facts, zoo_hashes(), told, seconds, took, shown_sections, shown), failed
 
 
 def _pictures(bundle: Path, settings: Settings) -> tuple[Picture, ...]:
