@@ -86,8 +86,8 @@ def measure(
     told = asdict(settings) | {"pairs": [(task, folder.name) for task, folder in settings.pairs]}
     told = {name: value for name, value in told.items() if name != "scratch"}
     seconds = time.monotonic() - begin
-    shown_sections = tuple(sections[name] for name in names)
-    return Report(where, facts, zoo_hashes(), told, seconds, took, shown_sections, shown), failed
+    in_order = tuple(sections[name] for name in names)
+    return Report(where, facts, zoo_hashes(), told, seconds, took, in_order, shown), failed
 
 
 def _pictures(bundle: Path, settings: Settings) -> tuple[Picture, ...]:
