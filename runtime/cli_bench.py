@@ -1,7 +1,6 @@
 """`colora bench --on-device`: how long a bundle takes on this machine, and what that does to it."""
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,10 +27,10 @@ PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "
 @click.option("--backend", default="auto", show_default=True)
 @click.option("--policy", default="auto", show_default=True, help="refit, merged or auto.")
 @click.option("--threads", default=0, show_default=True, help="Of one run; 0: the backend's choice.")
+@click.option("--on-device", is_flag=True, expose_value=False, help="What `colora bench` comes here by.")
 @click.option(
-    "--on-device", is_flag=True, help="Also power, temperatures, clocks, memory, and whether it throttled."
+    "--source", default="auto", show_default=True, help=f"Of power, clocks and so on: {', '.join(SOURCES)}."
 )
-@click.option("--source", default="auto", show_default=True, help=f"With --on-device: {', '.join(SOURCES)}.")
 @click.option(
     "--interval", default=0.5, show_default=True, type=click.FloatRange(0.02), help="Between readings, in s."
 )
@@ -47,12 +46,13 @@ def command(
     backend: str,
     policy: str,
     threads: int,
-    on_device: bool,
     source: str,
     interval: float,
     output: Path | None,
 ) -> None:
-    """Time BUNDLE on one picture of noise, and write a record: the same on a board and on a workstation.
+    """Time BUNDLE on one picture of noise with power, temperatures, clocks, memory, and whether it throttled.
+
+    Writes a record, the same on a board and on a workstation.
 
     BUNDLE is $COLORA_BUNDLE by default, else ./colora-bundle.
     """
@@ -62,18 +62,19 @@ def command(
         chosen = task or next(iter(session.tasks), "")
         picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
         session.restore(picture, chosen)  # the switch, and what a first use allocates
-        recorder = Recorder(open_sensors(source, interval), interval) if on_device else None
-        with recorder or nullcontext():
+        recorder = Recorder(open_sensors(source, interval), interval)
+        with recorder:
             latency = measure(session, picture, chosen, rounds, warmups)
         facts = session.describe()
-    telemetry = recorder.telemetry if recorder else None
+    telemetry = recorder.telemetry
+    assert telemetry is not None  # its `with` has ended
     path = output or Path(f"colora-bench-{slug(where.board or where.cpu)}.json")
     content: dict[str, Any] = {
         "measured": MEASURED,
         "settings": {"image": f"{width}x{height}", "task": chosen, "rounds": rounds, "warmups": warmups},
         "session": asdict(facts) | {"bundle": Path(facts.bundle).name},
         "latency": asdict(latency),
-        "telemetry": asdict(telemetry) if telemetry else None,
+        "telemetry": asdict(telemetry),
     }
     write_record(path, "bench", where, content)
     backend_told = f"{facts.backend.name} {facts.backend.version} on {facts.backend.device}, {facts.policy}"
@@ -82,7 +83,7 @@ def command(
     click.echo(f"record: {path}")
 
 
-def lines(latency: Latency, telemetry: Telemetry | None, title: str) -> list[str]:
+def lines(latency: Latency, telemetry: Telemetry, title: str) -> list[str]:
     """A record in words and numbers."""
     times = [("ms", "p50", "p95", "p99")]
     for name, found in (
@@ -92,8 +93,6 @@ def lines(latency: Latency, telemetry: Telemetry | None, title: str) -> list[str
     ):
         times.append((name, f"{found.p50_ms:.2f}", f"{found.p95_ms:.2f}", f"{found.p99_ms:.2f}"))
     told = [title, f"{latency.restore.n} rounds, {latency.tiles} tiles each", *table(times)]
-    if telemetry is None:
-        return told
     rows: list[tuple[str, ...]] = [("sensor", "least", "mean", "most")]
     rows += _rows("power, mW", telemetry.power_mw, "")
     rows += _rows("temperature, °C", telemetry.temperature_c, ".1f")

@@ -65,7 +65,7 @@ def test_each_copy_goes_there_and_back_and_all_is_freed(monkeypatch: pytest.Monk
 def test_a_record_with_telemetry_is_written_and_told(null_bundle: Path, tmp_path: Path) -> None:
     path = tmp_path / "record.json"
     asked = [str(null_bundle), "--backend", "null", "--image", "50x40", "--rounds", "2", "-o", str(path)]
-    result = CliRunner().invoke(command, [*asked, "--on-device", "--interval", "0.02"])
+    result = CliRunner().invoke(command, [*asked, "--interval", "0.02"])
     assert result.exit_code == 0, result.output
     record = json.loads(path.read_text())
     assert (record["format"], record["kind"]) == (1, "bench")
@@ -87,16 +87,6 @@ def test_colora_bench_on_device_needs_neither_torch_nor_what_draws_a_report(
     assert json.loads(path.read_text())["kind"] == "bench"
 
 
-def test_without_on_device_no_sensor_is_opened(
-    null_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("colora.runtime.cli_bench.open_sensors", None)
-    path = tmp_path / "record.json"
-    asked = [str(null_bundle), "--backend", "null", "--image", "50x40", "--rounds", "1", "-o", str(path)]
-    assert CliRunner().invoke(command, asked).exit_code == 0
-    assert json.loads(path.read_text())["telemetry"] is None
-
-
 def test_no_permission_is_told_and_nothing_lost(
     null_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,7 +100,7 @@ def test_no_permission_is_told_and_nothing_lost(
     monkeypatch.setattr("colora.runtime.cli_bench.open_sensors", lambda *_: Refused())
     path = tmp_path / "record.json"
     asked = [str(null_bundle), "--backend", "null", "--image", "50x40", "--rounds", "1", "-o", str(path)]
-    result = CliRunner().invoke(command, [*asked, "--on-device"])
+    result = CliRunner().invoke(command, asked)
     assert result.exit_code == 0, result.output
     assert "not read: power: no permission to read /sys/x" in result.output
     telemetry = json.loads(path.read_text())["telemetry"]
