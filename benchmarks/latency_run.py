@@ -1,6 +1,7 @@
 """What the latency scenario times in processes of their own, none of which loads torch: pictures, changes of task."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
@@ -19,6 +20,10 @@ from colora.runtime.switch import Switcher
 from colora.runtime.weights import Array
 
 LEAST_ROUNDS = 3
+PAUSE_S = 0.05
+"""Before each call."""
+SLACK = 1.5
+"""Times the budget: rather take somewhat longer than leave a size out."""
 REFIT, HOT, OPEN = "refit", "merged, both open", "opening the other whole model"
 """Ways to change the task."""
 
@@ -28,42 +33,63 @@ def pictures(
 ) -> dict[str, Any]:
     """One square picture of each size through every way that can be opened, by turns.
 
-    sizes: ascending sides in px, comma-separated. ways: `backend policy`, comma-separated. seconds: budget, of which a
-    size gets a share by its pixels; it then has fewer rounds, and below LEAST_ROUNDS none.
+    sizes: ascending sides in px, comma-separated. ways: `backend policy`, comma-separated. seconds: budget, which gives
+    all sizes about as many rounds; the largest are left out where it is too short for LEAST_ROUNDS of each.
     Returns refused: way → why; sizes: size → {ms: way → list, latency: way → `Latency`, noise}; left_out.
     """
-    sides = [int(side) for side in sizes.split(",")]
-    left, pixels = float(seconds), [side * side for side in sides]
+    sides, left = [int(side) for side in sizes.split(",")], float(seconds)
     refused: dict[str, str] = {}
     result: dict[str, Any] = {}
     left_out: list[int] = []
-    per_pixel = 0.0
     with ExitStack() as stack:
         sessions = _sessions(bundle, ways.split(","), int(threads), stack, refused)
-        for i, side in enumerate(sides if sessions else []):
-            share = left * pixels[i] / sum(pixels[i:])
-            if per_pixel * pixels[i] * (LEAST_ROUNDS + 2) > 2 * share:
-                left_out.append(side)
-                continue
-            found: dict[str, list[Once]] = {way: [] for way in sessions}
-            image = picture(side)
-            calls = {
-                way: partial(_take, found[way], session, image, task) for way, session in sessions.items()
-            }
-            warm = interleave(calls, 1, warmups=1)
-            round_s = sum(ms for (ms,) in warm.values()) / 1e3 + 0.05 * len(calls)
-            per_pixel = round_s / pixels[i]
-            n = min(int(rounds), max(LEAST_ROUNDS, int(share / round_s) - 2))
-            for once_found in found.values():
-                once_found.clear()
-            _, noise = interleave_watched(calls, n, warmups=0)
-            left -= (n + 2) * round_s
+        calls = {side: _calls(sessions, picture(side), task) for side in sides if sessions}
+        pause_s = PAUSE_S * len(sessions)
+        per_pixel = _seconds(calls[sides[0]][0]) / sides[0] ** 2 if sessions else 0.0
+        while calls:
+            side = next(iter(calls))
+            n, over = plan([pause_s + per_pixel * other**2 for other in calls], int(rounds), left)
+            for other in list(calls)[len(calls) - over :]:
+                left_out.append(other)
+                del calls[other]
+            measured, found = calls.pop(side)
+            begin = time.monotonic()
+            _, noise = interleave_watched(measured, n, warmups=1, pause_s=PAUSE_S)
+            left -= time.monotonic() - begin
+            for times in found.values():
+                times[:] = times[-n:]
+            per_pixel = sum(x.whole_ms for times in found.values() for x in times) / n / 1e3 / side**2
             result[str(side)] = {
                 "ms": {way: [x.whole_ms for x in found[way]] for way in sessions},
                 "latency": {way: asdict(split(sessions[way], found[way])) for way in sessions},
                 "noise": asdict(noise),
             }
-    return {"refused": refused, "sizes": result, "left_out": left_out}
+    return {"refused": refused, "sizes": result, "left_out": sorted(left_out)}
+
+
+def plan(costs: Sequence[float], most: int, left: float) -> tuple[int, int]:
+    """Rounds of the first size, and how many of the last to leave out. costs: seconds of a round of each size, rising.
+
+    As many rounds of each as there is time for, with one for warming up: LEAST_ROUNDS to `most`. A size is left out
+    only where LEAST_ROUNDS of all would take more than SLACK times what is left; the first never is.
+    """
+    kept = len(costs)
+    while kept > 1 and sum(costs[:kept]) * (LEAST_ROUNDS + 1) > SLACK * left:
+        kept -= 1
+    return min(most, max(LEAST_ROUNDS, int(left / sum(costs[:kept])) - 1)), len(costs) - kept
+
+
+def _calls(
+    sessions: Mapping[str, Session], image: Array, task: str
+) -> tuple[dict[str, Callable[[], object]], dict[str, list[Once]]]:
+    """What restores the picture by each way, and where its times go."""
+    found: dict[str, list[Once]] = {way: [] for way in sessions}
+    return {way: partial(_take, found[way], sessions[way], image, task) for way in sessions}, found
+
+
+def _seconds(calls: Mapping[str, Callable[[], object]]) -> float:
+    """Of a second round, pauses apart."""
+    return sum(ms for (ms,) in interleave(calls, 1, warmups=1, pause_s=0.0).values()) / 1e3
 
 
 def _take(into: list[Once], session: Session, image: Array, task: str) -> None:

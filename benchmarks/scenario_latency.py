@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 from colora.benchmarks import latency_view as view
-from colora.benchmarks.latency_run import OPEN
+from colora.benchmarks.latency_run import LEAST_ROUNDS, OPEN
 from colora.benchmarks.latency_view import Times
 from colora.benchmarks.noise import Noise
 from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty, write_record
@@ -25,7 +25,7 @@ from colora.runtime.backend import BACKENDS
 from colora.runtime.bundle import Bundle, open_bundle
 from colora.runtime.cli_devices import table
 
-SHARES = {"pictures": 0.5, "starts": 0.25}
+SHARES = {"pictures": 0.5, "starts": 0.35}
 """Of the scenario's budget; the rest is for changes of task, and for opening what is measured."""
 SWITCHES = 2
 """Changes of task for each round of settings: they are short."""
@@ -88,7 +88,8 @@ def pictures(bundle: Bundle, task: str, settings: Settings, notes: list[str]) ->
     )
     notes += [f"Not measured, {name}: {why}" for name, why in refusals(found["refused"]).items()]
     notes += [
-        f"{size} px was left out: it would take longer than the time set." for size in found["left_out"]
+        f"{size} px was left out: {LEAST_ROUNDS} rounds of it would take longer than the time set (--minutes)."
+        for size in found["left_out"]
     ]
     rows = []
     for size, measured in found["sizes"].items():

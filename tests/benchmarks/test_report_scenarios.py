@@ -132,12 +132,26 @@ def test_each_scenario_has_its_share_of_the_time_left(
         return Section("double", "A double", "")
 
     scenario(monkeypatch, quick)
+    monkeypatch.setitem(
+        SCENARIOS, "environment", replace(SCENARIOS["environment"], share=0.1, fixed=settings.seconds)
+    )
     settings = replace(settings, seconds=90.0)
     measure(bundle, settings, ["double"], lambda told, done: None)
-    measure(
-        bundle, replace(settings, scratch=settings.scratch / "double"), ["double", "environment"], nothing2
-    )
-    assert shares == pytest.approx([90, 81], abs=5)  # seconds that hashing took, on a busy machine
+    again = replace(settings, scratch=settings.scratch / "double")
+    measure(bundle, again, ["double", "environment"], nothing2)
+    # 5 of them are set aside; abs: seconds that hashing took, on a busy machine
+    assert shares == pytest.approx([90, 0.9 * 85], abs=5)
+    monkeypatch.setitem(SCENARIOS, "environment", replace(SCENARIOS["environment"], fixed=1000))
+    again = replace(again, scratch=again.scratch / "double")
+    measure(bundle, again, ["double", "environment"], nothing2)
+    assert shares[-1] == pytest.approx(0.9 * 45, abs=5)  # no more than half
+
+
+def test_the_default_report_gives_each_scenario_the_seconds_that_its_share_says() -> None:
+    """And less than five minutes for all."""
+    (minutes,) = (option.default for option in command.params if option.name == "minutes")
+    whole = sum(one.share + one.fixed for one in SCENARIOS.values())
+    assert whole == pytest.approx(60 * minutes, rel=0.02) and whole < 290
 
 
 def nothing2(told: str, done: int) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from colora.benchmarks import latency_view as view
 from colora.benchmarks import scenario_latency, starts
-from colora.benchmarks.latency_run import HOT, OPEN, REFIT
+from colora.benchmarks.latency_run import HOT, OPEN, REFIT, plan
 from colora.benchmarks.latency_view import Times
 from colora.benchmarks.page_cache import evict, in_memory
 from colora.benchmarks.section import Section
@@ -69,6 +69,22 @@ def test_a_size_that_takes_too_long_is_left_out(bundle: Path) -> None:
     found = here("colora.benchmarks.latency_run:pictures", bundle, "rain", "32,512", "ort merged", 1, 9, 0.01)
     assert list(found["sizes"]) == ["32"] and found["left_out"] == [512]
     assert len(found["sizes"]["32"]["ms"]["ort merged"]) == 3  # the least
+
+
+@pytest.mark.parametrize(
+    ("costs", "left", "expected"),
+    [
+        ((0.4, 0.8, 2.7), 25.0, (5, 0)),  # the default report on two quiet cores: 6 × 3.9 s
+        ((0.4, 0.8, 2.7), 200.0, (10, 0)),
+        ((0.8, 1.6, 5.4), 25.0, (3, 0)),  # half as fast: 4 × 7.8 s, within 1.5 × 25 s
+        ((1.6, 3.2, 10.8), 25.0, (4, 1)),  # 4 × 15.6 s are too much, 5 × 4.8 s are not
+        ((9.0, 90.0), 1.0, (3, 1)),  # the first is measured come what may
+    ],
+)
+def test_every_size_has_rounds_before_one_has_many(
+    costs: tuple[float, ...], left: float, expected: tuple[int, int]
+) -> None:
+    assert plan(costs, 10, left) == expected
 
 
 def test_cold_starts_find_no_cache_and_no_file_in_memory(
