@@ -4,14 +4,13 @@ A name is a path such as `latency / picture / ort, refit / 256 / p50`: texts and
 its other numbers are figures. Raw times, settings and environments are none.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from colora.benchmarks.record import FORMAT
 from colora.benchmarks.report import KIND, read_report
+from colora.benchmarks.schema import Told, as_record, read_record
 from colora.benchmarks.section import Cell, Column, Section
 from colora.devices.errors import ReportError
 
@@ -59,23 +58,18 @@ class Recorded:
 
 def read_figures(path: Path) -> Recorded:
     """Raises: ReportError for what is no record, or one of another version."""
-    try:
-        told = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as e:
-        raise ReportError(f"{path}: no record ({e}); expected JSON that a benchmark of colora wrote") from e
-    if isinstance(told, dict) and told.get("kind") == KIND:
+    told = read_record(path)
+    if told["kind"] == KIND:
         read_report(path)  # which says what is wrong with another version
-    return figures_of(told, str(path))
+    return _figures(told, str(path))
 
 
 def figures_of(told: Any, name: str) -> Recorded:
     """From a record's JSON; `name` is for the message. Raises: ReportError."""
-    if not isinstance(told, dict) or not isinstance(told.get("kind"), str) or "environment" not in told:
-        raise ReportError(f"{name}: no record; expected JSON that a benchmark of colora wrote")
-    if told.get("format") != FORMAT:
-        raise ReportError(
-            f"{name} has format {told.get('format')}; this version of colora reads {FORMAT}: measure it again"
-        )
+    return _figures(as_record(told, name), name)
+
+
+def _figures(told: Told, name: str) -> Recorded:
     sections = told["sections"] if told["kind"] == KIND else [told["section"]] if "section" in told else []
     try:
         read = [Section.read(each) for each in sections]

@@ -1,18 +1,16 @@
 """The report as a value, and report.json, the file that keeps it; docs/report.md says what each entry is."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from colora.benchmarks.record import Environment, write_record
+from colora.benchmarks.schema import SCHEMA, SCHEMAS, migrated, read_record
 from colora.benchmarks.section import Section
 from colora.devices.errors import ReportError
 
 KIND = "report"
-SCHEMA = 1
-"""Raised whenever an entry changes its name or its meaning."""
 
 
 @dataclass(frozen=True)
@@ -86,23 +84,16 @@ def write_report(path: Path, report: Report) -> None:
 
 
 def read_report(path: Path) -> Report:
-    """Read what `write_report` wrote. Raises: ReportError for another kind of file, another version, a damaged one."""
-    try:
-        told = json.loads(path.read_text("utf-8"))
-        kind = told["kind"]
-        schema = told["schema"] if kind == KIND else None
-    except (OSError, ValueError, KeyError, TypeError) as e:
+    """Read what `write_report` wrote, of this version or an earlier one.
+
+    Raises: ReportError for another kind of file, a version that can't be migrated, a damaged one.
+    """
+    told = read_record(path)
+    if told["kind"] != KIND:
         raise ReportError(
-            f"{path}: no report ({type(e).__name__}: {e}); expected the report.json of `colora bench`"
-        ) from e
-    if kind != KIND:
-        raise ReportError(
-            f"{path} is a record of the kind {kind!r}; expected the report.json of `colora bench`"
+            f"{path} is a record of the kind {told['kind']!r}; expected the report.json of `colora bench`"
         )
-    if schema != SCHEMA:
-        newer = isinstance(schema, int) and schema > SCHEMA
-        advice = "update colora" if newer else "run `colora bench` again on its bundle"
-        raise ReportError(f"{path} has schema {schema}; this version of colora reads {SCHEMA}: {advice}")
+    told = migrated(told, "schema", SCHEMA, SCHEMAS, str(path))
     try:
         return Report(
             environment=_environment(told["environment"]),

@@ -17,7 +17,8 @@ from colora.devices.fit import find_fitting
 from colora.devices.probe import probe
 from colora.runtime.atomic import write_text
 
-FORMAT = 1
+FORMAT = 2
+"""Of what all records have in common; benchmarks/schema.py reads those before."""
 ROOT = Path(__file__).parents[1]
 RESULTS = Path("benchmarks/results")
 

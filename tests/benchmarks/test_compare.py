@@ -105,13 +105,16 @@ def test_colora_bench_compares(tmp_path: Path) -> None:
         ("[]", "no record; expected JSON"),
         (
             '{"kind": "memory", "environment": {}, "format": 99}',
-            r"has format 99; this version of colora reads 1",
+            r"has format 99; this version of colora reads 1 to 2: update colora",
         ),
         (
-            '{"kind": "x", "environment": {}, "format": 1, "section": {"name": "x"}}',
+            '{"kind": "x", "environment": {}, "format": 2, "section": {"name": "x"}}',
             r"is damaged \(KeyError: 'plots'\): measure it again",
         ),
-        ('{"kind": "report", "environment": {}, "schema": 0}', r"has schema 0; this version of colora reads"),
+        (
+            '{"kind": "report", "environment": {}, "format": 2, "schema": 0}',
+            r"has schema 0; this version of colora reads",
+        ),
     ],
 )
 def test_what_is_no_record_of_this_version_is_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -19,7 +19,7 @@ from colora.benchmarks.memory_held import ORT, REFIT
 from colora.benchmarks.memory_measure import available_bytes
 from colora.benchmarks.memory_model import Facts, Law
 from colora.benchmarks.memory_rows import SHARED, Row, RowRatio, make_ratios, make_row
-from colora.benchmarks.record import Environment, slug
+from colora.benchmarks.record import FORMAT, Environment, slug
 from colora.benchmarks.resident import Memory, in_fresh_process, memory_now, parse_memory
 from colora.benchmarks.scenario_memory import fit_memory, why
 from colora.benchmarks.scenarios import INPUT, OUTPUT, PEERS, open_model, picture, tensor_of
@@ -104,7 +104,7 @@ def test_record_has_every_field(bundle: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     (path,) = tmp_path.glob("*.json")
     record = json.loads(path.read_text("utf-8"))
-    assert record["format"] == 1 and record["kind"] == "memory"
+    assert record["format"] == FORMAT and record["kind"] == "memory"
     assert record["environment"].keys() == {f.name for f in fields(Environment)}
     assert path.stem.endswith("onnxruntime-" + record["environment"]["packages"]["onnxruntime"])
     assert record["settings"] == {

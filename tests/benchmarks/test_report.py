@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from colora.benchmarks.record import environment
-from colora.benchmarks.report import SCHEMA, BundleFacts, Picture, Report, read_report, write_report
+from colora.benchmarks.report import BundleFacts, Picture, Report, read_report, write_report
+from colora.benchmarks.schema import SCHEMA
 from colora.benchmarks.section import Column, Plot, Section, Series
 from colora.devices.errors import ReportError
 
@@ -59,10 +60,10 @@ def remove_plots(told: dict[str, Any]) -> None:
         (lambda told: told.update(kind="bench"), "is a record of the kind 'bench'; expected the report.json"),
         (
             lambda told: told.update(schema=SCHEMA + 1),
-            f"has schema {SCHEMA + 1}; .* reads {SCHEMA}: update colora",
+            f"has schema {SCHEMA + 1}; .* reads 1 to {SCHEMA}: update colora",
         ),
-        (lambda told: told.update(schema=0), "has schema 0; .*: run `colora bench` again on its bundle"),
-        (lambda told: told.pop("schema"), r"no report \(KeyError: 'schema'\)"),
+        (lambda told: told.update(schema=0), "has schema 0; .*: measure it again"),
+        (lambda told: told.pop("schema"), "has schema None; .*: measure it again"),
         (lambda told: told["bundle"].update(colour="red"), r"is damaged \(TypeError: .*'colour'"),
         (remove_plots, r"is damaged \(KeyError: 'plots'\): run `colora bench` again"),
     ],
@@ -82,5 +83,5 @@ def test_another_kind_or_version_is_refused(
 @pytest.mark.parametrize("text", ["", "[]", "{", "nonsense"])
 def test_what_is_no_report_at_all_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "report.json").write_text(text)
-    with pytest.raises(ReportError, match="no report"):
+    with pytest.raises(ReportError, match="no record"):
         read_report(tmp_path / "report.json")

@@ -14,6 +14,7 @@ from colora.runtime import latency
 from colora.runtime.cli import main
 from colora.runtime.cli_bench import command, lines
 from colora.runtime.latency import device_copy_ms, measure, percentiles
+from colora.runtime.record import FORMAT
 from colora.runtime.session import load
 from colora.runtime.telemetry import Spread, Telemetry
 
@@ -68,7 +69,7 @@ def test_a_record_with_telemetry_is_written_and_told(null_bundle: Path, tmp_path
     result = CliRunner().invoke(command, [*asked, "--interval", "0.02"])
     assert result.exit_code == 0, result.output
     record = json.loads(path.read_text())
-    assert (record["format"], record["kind"]) == (1, "bench")
+    assert (record["format"], record["kind"]) == (FORMAT, "bench")
     assert record["latency"]["restore"]["n"] == 2
     assert record["telemetry"]["source"] == "linux"
     assert record["telemetry"]["readings"] >= 1
