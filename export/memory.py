@@ -6,6 +6,12 @@ import ctypes
 import gc
 import sys
 from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from colora.devices.errors import BackendFailed
+
+if TYPE_CHECKING:
+    from colora.runtime.backend import Backend
 
 
 def give_back() -> None:
@@ -14,3 +20,11 @@ def give_back() -> None:
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # musl has no malloc_trim
             ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def close_session(session: Backend) -> None:
+    """Close it, and give back what its pictures took of the memory that all sessions of a process share."""
+    with suppress(BackendFailed):  # a graph of one size does not take the small picture that `trim` runs
+        session.trim()
+    session.close()
+    give_back()

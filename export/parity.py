@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from colora.devices.errors import ParityError
-from colora.export.memory import give_back
+from colora.export.memory import close_session, give_back
 from colora.export.tensors import GraphTensors
 from colora.runtime.backend_ort import OrtBackend
 from colora.runtime.manifest import ImageConvention, Manifest
@@ -92,6 +92,7 @@ def measure(
     """
     inputs = pictures(manifest, sizes, seed)
     expected = {n.name: [run_module(module, n.weights, tensor) for tensor in inputs] for n in networks}
+    give_back()
     cases: list[Case] = []
     if (
         manifest.kind == "shared"
@@ -103,14 +104,12 @@ def measure(
             refit.set_weights(tensors.items())
             cases += _cases(network.name, "refit", refit.run, inputs, expected[network.name])
         if refit:
-            refit.close()
-        give_back()
+            close_session(refit)
     for network in networks:
         tensors = GraphTensors(manifest.program, network.weights)
         merged = OrtBackend(graph, ImageConvention(), tensors, False, 0)
         cases += _cases(network.name, "merged", merged.run, inputs, expected[network.name])
-        merged.close()
-        give_back()
+        close_session(merged)
     return Parity(tolerance, tuple(cases))
 
 

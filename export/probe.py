@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from colora.devices.errors import GraphError
 from colora.export.graph import close
-from colora.export.memory import give_back
+from colora.export.memory import close_session
 from colora.export.parts import Part, cut, same
 from colora.runtime.backend_ort import OrtBackend
 from colora.runtime.golden import golden_input
@@ -81,8 +81,7 @@ def probe(
         if np.array_equal(session.run(image), together):
             silent |= {*part.weights}
         session.set_weights((name, edits[name]) for name in part.weights)
-    session.close()  # the next holds the network too
-    give_back()
+    close_session(session)  # the next holds the network too
     if np.array_equal(together, _fresh(model, edits, image)):
         return Probe(len(values), tuple(sorted(silent)), ())
 
@@ -146,7 +145,7 @@ def _fresh(model: onnx.ModelProto, values: Mapping[str, Array], image: Array) ->
             close(model, shapes, values.__getitem__, Path(folder)), ImageConvention(), values, True, 1
         )
         result = session.run(image)
-        session.close()
+        close_session(session)
         return result
 
 
