@@ -33,8 +33,9 @@ TOLERANCE = 1e-4
 
 MEASURED = {
     REFERENCE: "torch.onnx.export (dynamo) of the trained network at this size, onnxsim, ORT_ENABLE_ALL.",
-    "merged": "Our graph, symbolic in height and width, ORT_ENABLE_ALL over fixed weights: policy `merged`.",
-    "refit": "Our graph, level EXTENDED, no prepacking, every weight in a borrowed buffer: policy `refit`.",
+    "merged": "Our graph, symbolic in height and width, optimised fully and rewritten on its channel blocks "
+    "(runtime/ort_blocks.py), weights that stay: policy `merged`.",
+    "refit": "The same, every weight in a buffer that may be edited: policy `refit`.",
     "convolutions": "The Conv operators of the plain graph and nothing between: a floor. At ORT_ENABLE_ALL, and at "
     "EXTENDED without prepacking.",
     "times": "All calls by turns in one process, in rounds, the order rotating, 50 ms apart; 3 rounds of warm-up. "

@@ -17,6 +17,7 @@ FORMS: dict[str, tuple[str, ...]] = {
     "affine, split, pool": ("onnxsim", "affine", "split", "pool"),
     "affine, mean, split, moments, pool": ("onnxsim", "affine", "mean", "split", "moments", "pool"),
     "the same, blocks": ("onnxsim", "affine", "mean", "split", "moments", "blocks", "pool"),
+    "the same, shuffle": ("onnxsim", "affine", "mean", "split", "moments", "shuffle", "blocks", "pool"),
 }
 """Name → passes of export/passes.py."""
 

@@ -16,6 +16,7 @@ from colora.export import (
     pass_onnxsim,
     pass_pixel_scale,
     pass_pool,
+    pass_shuffle,
     pass_split,
 )
 from colora.export.draft import Draft, Outcome
@@ -42,6 +43,7 @@ PASSES = {
         Pass("mean", "a norm's mean → the kernel of the 1×1 convolution", pass_mean.run),
         Pass("split", "SimpleGate's Split → convolutions in two halves", pass_split.run),
         Pass("moments", "1/σ of a norm → made and spread by 1×1 convolutions", pass_moments.run),
+        Pass("shuffle", "pixel shuffle → of channels in the order of phases", pass_shuffle.run),
         Pass("blocks", "pixel shuffle before a skip → back into channel blocks", pass_blocks.run),
         Pass("pool", "mean over the picture → GlobalAveragePool", pass_pool.run),
     )
@@ -52,7 +54,7 @@ KEEP_WEIGHTS = frozenset(("onnxsim", "constants", "moments", "blocks", "pool"))
 """Passes that leave weights and program as they are."""
 
 TARGET_PASSES: Mapping[str, tuple[str, ...]] = {
-    "cpu": ("onnxsim", "affine", "mean", "split", "moments", "blocks", "pool"),
+    "cpu": ("onnxsim", "affine", "mean", "split", "moments", "shuffle", "blocks", "pool"),
     "gpu": ("onnxsim", "affine"),
     "openvino": ("onnxsim", "affine", "split", "pool"),
 }

@@ -7,8 +7,10 @@ first, saved, and opened as it is, its buffers in the order that it has (runtime
 that order is not known, it is opened at the level EXTENDED with weights in their own order, which takes
 half as long again a picture. Prepacking, which copies weights too, is off. `open` edits a few tensors
 and looks.
-otherwise: the session is optimised fully over the weights it was opened with, which then stay as they
-are.
+merged: the same graph over the same buffers, which then stay as they are; or, where their order is not known, a
+session that is optimised fully over them.
+An optimised graph is rewritten once more (runtime/ort_blocks.py) before it is opened. It then takes one picture at a
+time; of a batch each is run by itself.
 Activations of all sessions of the process come from one arena, so that another session costs its weights alone.
 An arena that grows as requested keeps a block for each tensor of the first run, and two small ones free do not
 make a large one: NAFNet took 1.6 times what is alive at its peak. One block that has room for all, of which only
@@ -23,7 +25,7 @@ from contextlib import suppress
 from functools import cache, cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from colora.devices.errors import BackendError, BackendFailed, BundleError, missing_extra
@@ -33,6 +35,7 @@ from colora.runtime.golden import golden_input
 from colora.runtime.heap import share_heap
 from colora.runtime.manifest import ImageConvention
 from colora.runtime.onnx_file import read_onnx
+from colora.runtime.ort_blocks import use_blocks
 from colora.runtime.ort_kept import GRAPH, folder_of, keep, recall
 from colora.runtime.ort_layout import Place, find_layout
 from colora.runtime.weights import Array
@@ -63,9 +66,11 @@ class OrtBackend:
     ) -> None:
         self._graph, self._image, self._refit, self._threads = graph, image, refit, threads
         self._shapes = {name: tensor.shape for name, tensor in weights.items()}
-        opened = _open_in_place(graph, weights, threads) if refit else _open_fixed(graph, weights, threads)
+        opened = _open_in_blocks(graph, weights, threads)
+        if opened is None:
+            opened = (_open_in_order if refit else _open_fixed)(graph, weights, threads)
         # Buffers of our own: the session borrows them, so they live as long as it does.
-        self._session, self._buffers, self._values = opened
+        self._session, self._buffers, self._values, self._single = opened
 
     @classmethod
     def open(
@@ -79,6 +84,8 @@ class OrtBackend:
     def run(self, tensor: Array) -> Array:
         if self._session is None:
             raise BackendError(f"{self._graph}: the session is closed")
+        if self._single and len(tensor) > 1:
+            return np.concatenate([self.run(tensor[i : i + 1]) for i in range(len(tensor))])
         try:
             result: Array = self._session.run([self._image.output], {self._image.input: tensor})[0]
         except Exception as e:  # ONNX Runtime's errors have no common base class
@@ -183,30 +190,41 @@ def _share_arena() -> None:
     ort.create_and_register_allocator(place, ort.OrtArenaCfg(ARENA))
 
 
-Opened = tuple[Any, dict[str, Array], Any]
-"""Session; graph tensor → its numbers, which the session reads (`Place.view`); what must live as long as it does."""
+class Opened(NamedTuple):
+    """A session and what it reads."""
+
+    session: Any
+    buffers: dict[str, Array]
+    """Graph tensor → its numbers, which the session reads (`Place.view`)."""
+    held: Any
+    """What must live as long as the session."""
+    single: bool
+    """Whether it takes one picture at a time."""
 
 
-def _open_in_place(graph: Path, weights: Mapping[str, Array], threads: int) -> Opened:
-    """A session that sees edits of its weights: fully optimised where their order is then known."""
+def _open_in_blocks(graph: Path, weights: Mapping[str, Array], threads: int) -> Opened | None:
+    """A fully optimised session that sees edits of its weights; None where their order is not known."""
     ort = _onnxruntime()
-    if all(tensor.dtype == np.float32 for tensor in weights.values()):
-        shapes = {name: tensor.shape for name, tensor in weights.items()}
-        # a full disk, say, or an optimised graph that can't be read back: sizes in a file beside it are not
-        with suppress(BackendError, BundleError, OSError):
-            read = read_onnx(graph)
-            folder = folder_of(graph, read, shapes, f"{ort.__version__} {ort.get_build_info()}")
-            with suppress(Exception):  # nothing kept, or damaged
-                return _open_optimised(*recall(folder), weights, threads)
-            with TemporaryDirectory(prefix="colora-") as temporary:
-                saved = Path(temporary) / GRAPH
-                places = find_layout(read, shapes, partial(save_optimised, graph), saved)
-                if places.keys() == shapes.keys():
-                    opened = _open_optimised(saved, places, weights, threads)
-                    keep(saved, places, folder)
-                    return opened
-    buffers = {name: np.array(tensor, order="C") for name, tensor in weights.items()}
-    return _borrow(graph, buffers, buffers, "ORT_ENABLE_EXTENDED", threads)
+    if not weights or any(tensor.dtype != np.float32 for tensor in weights.values()):
+        return None
+    shapes = {name: tensor.shape for name, tensor in weights.items()}
+    # a full disk, say, or an optimised graph that can't be read back: sizes in a file beside it are not
+    with suppress(BackendError, BundleError, OSError):
+        read = read_onnx(graph)
+        folder = folder_of(graph, read, shapes, f"{ort.__version__} {ort.get_build_info()}")
+        with suppress(Exception):  # nothing kept, or damaged
+            return _open_optimised(*recall(folder), weights, threads)
+        with TemporaryDirectory(prefix="colora-") as temporary:
+            saved = Path(temporary) / GRAPH
+            places = find_layout(read, shapes, partial(save_optimised, graph), saved)
+            if places.keys() == shapes.keys():
+                block = max(place.block for place in places.values())
+                if block:
+                    use_blocks(saved, block)
+                opened = _open_optimised(saved, places, weights, threads)
+                keep(saved, places, folder)
+                return opened
+    return None
 
 
 def _open_optimised(
@@ -222,6 +240,12 @@ def _open_optimised(
     return _borrow(saved, stored, buffers, "ORT_DISABLE_ALL", threads)
 
 
+def _open_in_order(graph: Path, weights: Mapping[str, Array], threads: int) -> Opened:
+    """A session that sees edits of its weights, which it has in their own order."""
+    buffers = {name: np.array(tensor, order="C") for name, tensor in weights.items()}
+    return _borrow(graph, buffers, buffers, "ORT_ENABLE_EXTENDED", threads)
+
+
 def _borrow(
     graph: Path, stored: Mapping[str, Array], buffers: dict[str, Array], level: str, threads: int
 ) -> Opened:
@@ -232,7 +256,7 @@ def _borrow(
     values = {name: ort.OrtValue.ortvalue_from_numpy(buffer) for name, buffer in stored.items()}
     for name, value in values.items():
         options.add_initializer(name, value)
-    return _open(graph, options), buffers, (stored, values)
+    return Opened(_open(graph, options), buffers, (stored, values), level == "ORT_DISABLE_ALL")
 
 
 def _open_fixed(graph: Path, weights: Mapping[str, Array], threads: int) -> Opened:
@@ -242,7 +266,7 @@ def _open_fixed(graph: Path, weights: Mapping[str, Array], threads: int) -> Open
     values = [ort.OrtValue.ortvalue_from_numpy(buffer) for buffer in buffers.values()]
     if values:  # not add_initializer: full optimisation would fold the numbers of graph.data, silently
         options.add_external_initializers(list(buffers), values)
-    return _open(graph, options), buffers, values
+    return Opened(_open(graph, options), buffers, values, False)
 
 
 def save_optimised(graph: Path, weights: Mapping[str, Array], saved: Path) -> None:

@@ -11,6 +11,7 @@ read where the adapter has them, and for a task no more than a vector or two of 
 | `center_in` of 1×1 | | means of the rows over input channels, a vector |
 | `scale_out s`, without `scale_in` | s along output channels | the same, times s |
 | `slice_out i j` | rows i to j of all but A | |
+| `phases_out n` | every n-th row of all but A, n times | |
 
 Measured on one core of a busy machine: a number of such a kernel takes 2 to 3 ns, its reordering into blocks of
 channels included; a copy takes 0.8.
@@ -18,7 +19,7 @@ channels included; a copy takes 0.8.
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -36,7 +37,7 @@ are slower here: they are woken for microseconds of work, and spin on cores that
 number of threads does not change a bit of the result."""
 JOINT_RANK = 32
 """Most rank that is computed while channels are put into blocks; more is a product of its own."""
-FORM = ("param", "scale_in", "center_in", "scale_out", "slice_out")
+FORM = ("param", "scale_in", "center_in", "scale_out", "slice_out", "phases_out")
 """Steps in the one order that is known here, each but the first may be missing."""
 
 
@@ -222,7 +223,16 @@ def form_of(steps: Steps, read: Callable[[str], Param], value: Callable[[str], A
         and (scale_out is None or scale_out.size == shape[0])
         and ("center_in" not in args or (len(shape) > 1 and math.prod(shape[2:]) == 1))
     )
-    return param.cut(slice(begin, end), scale_in, "center_in" in args, scale_out) if fits else ()
+    phases = int(args.get("phases_out", (1,))[0])
+    if not fits or phases < 1 or (phases > 1 and (end - begin) % (phases * ROWS)):
+        return ()
+    count, blocks = (end - begin) // phases, list[Block]()
+    for phase in range(phases):
+        rows = slice(begin + phase, end, phases)
+        cut = param.cut(rows, scale_in, "center_in" in args, scale_out)
+        first = phase * count
+        blocks += [replace(b, rows=slice(first + b.rows.start, first + b.rows.stop)) for b in cut]
+    return tuple(blocks)
 
 
 def _blocks(

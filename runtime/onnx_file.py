@@ -1,4 +1,4 @@
-"""Operators and initializers of an ONNX file, without the package onnx: names and places, no numbers.
+"""Operators and initializers of an ONNX file, without the package onnx: names and places, no numbers of weights.
 
 ONNX is protobuf: a message is a row of fields, each a number, a kind and a value (protobuf.dev, "Encoding"). Only the
 few fields that are read here have a name below, by onnx.proto of ONNX IR version 3 and later.
@@ -10,11 +10,14 @@ from pathlib import Path
 
 from colora.devices.errors import BundleError
 
-MODEL_GRAPH = 7
+MODEL_GRAPH, MODEL_OPSET = 7, 8
+OPSET_DOMAIN, OPSET_VERSION = 1, 2
 GRAPH_NODE, GRAPH_INITIALIZER = 1, 5
+NODE_ATTRIBUTE = 5
 NODE_TEXTS = NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_OP, NODE_DOMAIN = 1, 2, 3, 4, 7
 TENSOR_DIMS, TENSOR_FLOATS, TENSOR_NAME, TENSOR_RAW, TENSOR_EXTERNAL = 1, 4, 8, 9, 13
 ENTRY_KEY, ENTRY_VALUE = 1, 2
+ATTRIBUTE_NAME, ATTRIBUTE_INT, ATTRIBUTE_TEXT, ATTRIBUTE_INTS = 1, 3, 4, 8
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,28 @@ class Node:
     domain: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    attributes: tuple[bytes, ...] = ()
+    """each as its message"""
+
+    def attribute(self, name: str) -> int | str | tuple[int, ...] | None:
+        """A number, a text or a list of numbers; None where it is missing or of another kind."""
+        for message in self.attributes:
+            fields: dict[int, list[int | bytes]] = {}
+            for number, value in _fields(message):
+                fields.setdefault(number, []).append(value)
+            if fields.get(ATTRIBUTE_NAME) != [name.encode()]:
+                continue
+            if ATTRIBUTE_INT in fields:
+                return _signed(fields[ATTRIBUTE_INT][0])
+            if ATTRIBUTE_TEXT in fields:
+                return _message(fields[ATTRIBUTE_TEXT][0]).decode()
+            if ATTRIBUTE_INTS in fields:
+                return tuple(
+                    _signed(x)
+                    for value in fields[ATTRIBUTE_INTS]
+                    for x in ([value] if isinstance(value, int) else _varints(value))
+                )
+        return None
 
 
 @dataclass(frozen=True)
@@ -49,13 +74,16 @@ class OnnxFile:
 
     nodes: tuple[Node, ...]
     initializers: dict[str, Initializer]
+    opset: int = 0
+    """version of ONNX's own operators"""
 
 
 def read_onnx(path: Path) -> OnnxFile:
     """Raises: BundleError if the file can't be read or is no ONNX."""
     try:
-        model = path.read_bytes()
-        graphs = [value for number, value in _fields(model) if number == MODEL_GRAPH]
+        model = list(_fields(path.read_bytes()))
+        graphs = [value for number, value in model if number == MODEL_GRAPH]
+        opsets = dict(_opset(_message(value)) for number, value in model if number == MODEL_OPSET)
         fields = list(_fields(_message(graphs[0])))
         nodes = tuple(_node(_message(value)) for number, value in fields if number == GRAPH_NODE)
         stored = dict(
@@ -63,16 +91,29 @@ def read_onnx(path: Path) -> OnnxFile:
         )
     except (OSError, ValueError, IndexError) as e:
         raise BundleError(f"{path} can't be read as ONNX: {type(e).__name__}: {e}") from e
-    return OnnxFile(nodes, stored)
+    return OnnxFile(nodes, stored, opsets.get("", 0))
+
+
+def _opset(message: bytes) -> tuple[str, int]:
+    domain, version = "", 0
+    for number, value in _fields(message):
+        if number == OPSET_DOMAIN:
+            domain = _message(value).decode()
+        elif number == OPSET_VERSION and isinstance(value, int):
+            version = value
+    return "" if domain == "ai.onnx" else domain, version
 
 
 def _node(message: bytes) -> Node:
     texts: dict[int, list[str]] = {number: [] for number in NODE_TEXTS}
+    attributes = []
     for number, value in _fields(message):
         if number in texts:
             texts[number].append(_message(value).decode())
+        elif number == NODE_ATTRIBUTE:
+            attributes.append(_message(value))
     name, op, domain = ("".join(texts[number]) for number in (NODE_NAME, NODE_OP, NODE_DOMAIN))
-    return Node(name, op, domain, tuple(texts[NODE_INPUT]), tuple(texts[NODE_OUTPUT]))
+    return Node(name, op, domain, tuple(texts[NODE_INPUT]), tuple(texts[NODE_OUTPUT]), tuple(attributes))
 
 
 def _initializer(message: bytes) -> tuple[str, Initializer]:
@@ -97,15 +138,22 @@ def _initializer(message: bytes) -> tuple[str, Initializer]:
 
 def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
     """Number and value of each field. Raises: ValueError, IndexError where the bytes are no message."""
+    for number, value, _ in spans(message):
+        yield number, value
+
+
+def spans(message: bytes) -> Iterator[tuple[int, int | bytes, slice]]:
+    """The same, and where in the message the field is, number and kind included."""
     at, end = 0, len(message)
     while at < end:
+        begin = at
         tag, at = _varint(message, at)
         kind = tag & 7
         if kind == 2:
             size, at = _varint(message, at)
         elif kind == 0:
             value, at = _varint(message, at)
-            yield tag >> 3, value
+            yield tag >> 3, value, slice(begin, at)
             continue
         elif kind in (1, 5):
             size = 8 if kind == 1 else 4
@@ -113,7 +161,7 @@ def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
             raise ValueError(f"a field of kind {kind} at byte {at}")
         if at + size > end:
             raise ValueError(f"a field of {size} bytes at byte {at} of {end}")
-        yield tag >> 3, message[at : at + size]
+        yield tag >> 3, message[at : at + size], slice(begin, at + size)
         at += size
 
 
@@ -134,6 +182,13 @@ def _varints(packed: bytes) -> Iterator[int]:
     while at < len(packed):
         value, at = _varint(packed, at)
         yield value
+
+
+def _signed(value: int | bytes) -> int:
+    """A number of ONNX, which has 64 bits and a sign."""
+    if not isinstance(value, int):
+        raise ValueError(f"{len(value)} bytes where a number was expected")
+    return value - (value >> 63 << 64)
 
 
 def _message(value: int | bytes) -> bytes:

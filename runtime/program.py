@@ -12,10 +12,11 @@ float32.
 | `center_in` | v less its mean over axis 1: W·(I − 11ᵀ/C) |
 | `add_through W b` | v + W·b, W a 1×1 kernel; as a first step v is 0 |
 | `slice_out i j` | v[i:j] along axis 0 |
+| `phases_out n` | v[0::n], v[1::n], …, v[n−1::n], one behind the other along axis 0 |
 | `reshape n…` | v in that shape |
 | `cast d` | v as float16 or float32 (last) |
 
-A new operation raises the manifest's format.
+A new operation raises the manifest's format: `phases_out` came with format 2.
 
 Operands are never changed: `param` is a read-only view. What the steps themselves made is computed on in
 place, because memory at hand is memory in the cache.
@@ -90,6 +91,13 @@ def _slice_out(v: Array, begin: int, end: int) -> Array:
     return v[begin:end]
 
 
+def _phases_out(v: Array, n: int) -> Array:
+    if n < 1 or len(v) % n:
+        raise ValueError(f"{n} phases of {len(v)} rows")
+    phases: Array = v.reshape(-1, n, *v.shape[1:]).swapaxes(0, 1)
+    return phases.reshape(v.shape)
+
+
 def _reshape(v: Array, *shape: int) -> Array:
     return v.reshape(shape)
 
@@ -118,6 +126,7 @@ OPS: dict[str, Op] = {
     "center_in": Op("", _center_in),
     "add_through": Op("pp", _add_through),
     "slice_out": Op("ii", _slice_out),
+    "phases_out": Op("i", _phases_out),
     "reshape": Op("i*", _reshape),
     "cast": Op("d", _cast),
 }

@@ -149,6 +149,7 @@ def test_every_pass_fires_where_it_is_meant_to(draft_of: Any, layout: str) -> No
         "mean": 0 if "BiasFree" in layout else per_block,
         "split": per_block,
         "moments": per_block,
+        "shuffle": 0,
         "blocks": 0,
         "pool": int(naf),
     }

@@ -90,13 +90,15 @@ def test_the_probe_notices_a_session_that_ignores_edits(
     ort_bundle: Path, pristine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sessions over copies of the buffers stand for what full optimisation does to large convolutions."""
-    real = backend_ort._open_in_place
+    real = backend_ort._open_in_order
 
     def deaf(graph: Path, weights: Any, threads: int) -> Any:
-        session, buffers, kept = real(graph, weights, threads)
-        return session, {name: buffer.copy() for name, buffer in buffers.items()}, (buffers, kept)
+        opened = real(graph, weights, threads)
+        copies = {name: buffer.copy() for name, buffer in opened.buffers.items()}
+        return opened._replace(buffers=copies, held=opened)
 
-    monkeypatch.setattr(backend_ort, "_open_in_place", deaf)
+    monkeypatch.setattr(backend_ort, "_open_in_blocks", lambda graph, weights, threads: None)
+    monkeypatch.setattr(backend_ort, "_open_in_order", deaf)
     with pytest.raises(BackendError, match=r"ignores in-place changes of w1, .*: use policy='merged'"):
         opened(ort_bundle, pristine, True)
 

@@ -69,6 +69,7 @@ FORMS: list[list[list[Any]]] = [
     small=st.booleans(),
     half=st.booleans(),
     width=st.sampled_from([0, 8, 16]),
+    phases=st.booleans(),
 )
 def test_any_form_into_any_order(
     form: Any,
@@ -81,13 +82,16 @@ def test_any_form_into_any_order(
     small: bool,
     half: bool,
     width: int,
+    phases: bool,
 ) -> None:
     if any(step[0] == "center_in" for step in form) and kernel != (1, 1):
         kernel = (1, 1)
     if "scale_out" in str(form) and cut:
         cut = False
     half = rows // 2 if cut and rows > 1 else 0
-    steps = parse_program({"t": [["param", "w"], *form, *([["slice_out", half, rows]] if half else [])]})["t"]
+    sliced = [["slice_out", half, rows]] if half else []
+    dealt = [["phases_out", 2]] if phases and (rows - half) % 32 == 0 else []
+    steps = parse_program({"t": [["param", "w"], *form, *sliced, *dealt]})["t"]
     known = params(rows, inputs, kernel, rank, dense, rows + inputs, half)
     with pytest.MonkeyPatch.context() as patch:
         if small:
@@ -117,6 +121,7 @@ def test_any_form_into_any_order(
         [["param", "w"], ["scale_in", "gamma"], ["scale_out", "s"]],
         [["param", "w"], ["scale_out", "gamma"]],
         [["param", "w"], ["slice_out", 2, 99]],
+        [["param", "w"], ["phases_out", 2]],  # eight rows each, no whole block of channels
         [["param", "w"], ["cast", "float16"]],
         [["param", "gamma"], ["center_in"]],
         [["add_through", "w", "gamma"]],

@@ -152,7 +152,7 @@ def test_a_folder_without_manifest_is_no_bundle(null_bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda m: m.update(format=2), "format 2; this version reads 1"),
+        (lambda m: m.update(format=3), "format 3; this version reads 1 and 2"),
         (lambda m: m.pop("pad"), "damaged or no colora manifest: KeyError 'pad'"),
         (lambda m: m.update(extra=1), "Manifest has fields .*extra"),
         (lambda m: m["pad"].update(mode="mirror"), "pad 'mirror' to 4 .* expected zeros, reflect, edge"),

@@ -29,9 +29,19 @@ def file(tmp_path: Path) -> Path:
 def test_it_is_what_onnx_reads(file: Path) -> None:
     read, expected = read_onnx(file), onnx.load(str(file), load_external_data=False).graph
     assert read.nodes == tuple(
-        Node(n.name, n.op_type, n.domain, tuple(n.input), tuple(n.output)) for n in expected.node
+        Node(
+            n.name,
+            n.op_type,
+            n.domain,
+            tuple(n.input),
+            tuple(n.output),
+            tuple(attribute.SerializeToString() for attribute in n.attribute),
+        )
+        for n in expected.node
     )
     assert read.nodes[1] == Node("second", "Conv", "com.microsoft.nchwc", ("a", "other", "", "a"), ("y",))
+    assert read.nodes[0].attribute("pads") == (1, 1, 1, 1) and read.nodes[0].attribute("group") is None
+    assert read.opset == 18
     for tensor in expected.initializer:
         place = {entry.key: entry.value for entry in tensor.external_data}
         inside = b"" if place else onnx.numpy_helper.to_array(tensor).tobytes()

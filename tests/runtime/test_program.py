@@ -69,6 +69,13 @@ def test_slices_put_together_are_the_whole(data: Any, cout: int) -> None:
     assert all(part.flags.c_contiguous for part in parts)
 
 
+@given(st.data(), sizes, sizes)
+def test_phases_are_every_nth_row(data: Any, n: int, count: int) -> None:
+    w = data.draw(array(n * count, 2))
+    out = run([["param", "w"], ["phases_out", n]], w=w)
+    assert np.array_equal(out, np.concatenate([w[k::n] for k in range(n)]))
+
+
 @given(st.data(), sizes)
 def test_reshape_and_cast(data: Any, n: int) -> None:
     w = data.draw(array(n))
@@ -158,6 +165,7 @@ def test_the_parser_names_tensor_step_and_reason(data: Any, message: str) -> Non
         ([["param", "w"], ["scale_out", "v"]], "3 factors for 4 output channels"),
         ([["param", "v"], ["scale_in", "v"]], "scale_in v"),
         ([["param", "w"], ["slice_out", 2, 5]], r"\[2:5\] of 4"),
+        ([["param", "w"], ["phases_out", 3]], "3 phases of 4 rows"),
         ([["param", "w"], ["reshape", 5]], "reshape 5"),
         ([["param", "v"], ["add_through", "w", "v"]], "add_through w v"),
         ([["param", "big"], ["cast", "float16"]], "cast float16 .* overflows float16"),
@@ -178,5 +186,5 @@ def test_shapes_that_do_not_fit_are_named(steps: Any, message: str) -> None:
 def test_the_set_of_operations_is_closed() -> None:
     """A new operation needs a new manifest format: change both, then this list."""
     assert set(OPS) == {
-        "param", "scale_in", "scale_out", "center_in", "add_through", "slice_out", "reshape", "cast"
+        "param", "scale_in", "scale_out", "center_in", "add_through", "slice_out", "phases_out", "reshape", "cast"
     }  # fmt: skip

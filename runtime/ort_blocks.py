@@ -1,0 +1,230 @@
+"""What ONNX Runtime's optimiser leaves in order is done on its channel blocks (NCHWc).
+
+An N×C×H×W picture in blocks of b channels lies in memory as (N, C/b, H, W, b), and ONNX Runtime keeps the sizes N, C,
+H, W for it: only its operators of the domain com.microsoft.nchwc know. So any other operator may work on such numbers
+through a Reshape, which costs nothing. In an optimised graph, saved, this replaces for single pictures (N = 1):
+
+| operators | with |
+|---|---|
+| order, DepthToSpace DCR, blocks | (s, s, C/b, H, W, b) → (C/b, H, s, W, s, b), whole blocks moved |
+| a depthwise 1×1 convolution of ones, + y | x + y |
+| order, x ∘ a per channel, blocks, 1×1 kernel W | W·diag(a), on x: W has fewer numbers than a picture |
+| Σx²/C and Σx/C as convolutions, 1/σ spread by one | sums over (C/b, b), 1/σ per pixel times (C/b, H·W, b) |
+| x + W ∗ y, sizes not known | the same, of one size by name: written over x, which is not copied first |
+
+The third is exact but for rounding, since a sum of products with a·w is one of a·x with w. Weights stay the
+initializers that they are, read when the graph runs: edits are seen. None of this is promised by ONNX Runtime. So each
+replacement looks for exactly the operators that passes of export/ (moments, shuffle, blocks) and the optimiser make, a
+graph in which they are not found stays as it is, and golden checks compare what the graph then computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from colora.runtime.onnx_file import Node, read_onnx
+from colora.runtime.onnx_write import Shape, integers, rewrite
+from colora.runtime.ort_graph import OptimisedGraph
+from colora.runtime.ort_layout import DOMAIN
+
+OPSET = 18
+"""Whose operators are written here; graphs of an older one stay as they are."""
+SUMMED = 8
+"""Most blocks of channels that are summed here for a norm. Convolutions sum more of them faster (measured at 256×256:
+0.8 of their time for 2 to 8 blocks, 1.1 for 16, 1.2 for 32)."""
+
+Change = tuple[Sequence[Node], Sequence[Node]]
+"""Operators, the last of which makes what others read, and those that make it instead."""
+
+
+def use_blocks(saved: Path, block: int) -> int:
+    """Rewrite an optimised graph in place; returns how many places were.
+
+    block: channels in a block of this processor. Raises: BundleError if the file can't be read, OSError.
+    """
+    file = read_onnx(saved)
+    if file.opset < OPSET or not any(node.domain == DOMAIN for node in file.nodes):
+        return 0
+    graph = OptimisedGraph(file, saved.parent, block)
+    count = 0
+    for find in (_shuffle, _ones, _attention, _norm):
+        for name in [node.outputs[0] for node in graph.nodes()]:
+            change = find(graph, graph.made[name]) if name in graph.made else None
+            if change and graph.replace(*change):
+                count += 1
+    if count:
+        rewrite(saved, graph.nodes(), graph.constants, _sums(graph))
+    return count
+
+
+def _node(op: str, inputs: Sequence[str], output: str, *attributes: bytes) -> Node:
+    return Node(output, op, "", tuple(inputs), (output,), attributes)
+
+
+def _plain(conv: Node) -> bool:
+    """Whether it is a product per pixel, and nothing else has become part of it."""
+    steps, pads = (conv.attribute("strides") or (1, 1)), (conv.attribute("pads") or (0, 0, 0, 0))
+    return (steps, pads, conv.attribute("activation")) == ((1, 1), (0, 0, 0, 0), None)
+
+
+def _shuffle(graph: OptimisedGraph, node: Node) -> Change | None:
+    if (node.op, node.domain, node.attribute("mode")) != ("DepthToSpace", "", "DCR"):
+        return None
+    order, size = graph.maker(node.inputs[0], "ReorderOutput", DOMAIN), node.attribute("blocksize")
+    back = graph.only_reader(node.outputs[0], "ReorderInput", DOMAIN)
+    if order is None or back is None or order.attribute("channels_last") or back.attribute("channels_last"):
+        return None
+    channels, b = order.attribute("channels"), graph.block
+    if not isinstance(size, int) or not isinstance(channels, int) or channels % (size * size * b):
+        return None
+    x, out, count = order.inputs[0], back.outputs[0], channels // size**2
+    new = [
+        _node("Shape", [x], f"{out} size", *integers(start=2)),
+        _node(
+            "Concat",
+            [graph.ints(size, size, count // b), f"{out} size", graph.ints(b)],
+            f"{out} phases",
+            *integers(axis=0),
+        ),
+        _node("Reshape", [x, f"{out} phases"], f"{out} apart"),
+        _node("Transpose", [f"{out} apart"], f"{out} joined", *integers(perm=(2, 3, 0, 4, 1, 5))),
+        _node("Mul", [f"{out} size", graph.ints(size, size)], f"{out} larger"),
+        _node("Concat", [graph.ints(1, count), f"{out} larger"], f"{out} sizes", *integers(axis=0)),
+        _node("Reshape", [f"{out} joined", f"{out} sizes"], out),
+    ]
+    return [order, node, back], new
+
+
+def _ones(graph: OptimisedGraph, node: Node) -> Change | None:
+    if (node.op, node.domain) != ("Conv", DOMAIN) or len(node.inputs) != 4 or node.inputs[2]:
+        return None
+    kernel = graph.numbers(node.inputs[1])
+    group = node.attribute("group")
+    if kernel.shape != (group, 1, 1, 1) or not _plain(node) or not np.all(kernel == 1):
+        return None
+    return [node], [_node("Add", [node.inputs[0], node.inputs[3]], node.outputs[0])]
+
+
+def _attention(graph: OptimisedGraph, node: Node) -> Change | None:
+    if (node.op, node.domain) != ("Mul", "") or not all(map(graph.ordered, node.inputs)):
+        return None
+    back = graph.only_reader(node.outputs[0], "ReorderInput", DOMAIN)
+    conv = graph.only_reader(back.outputs[0], "Conv", DOMAIN) if back is not None else None
+    if back is None or conv is None or back.attribute("channels_last") or not _plain(conv):
+        return None
+    out, into, *kernel = graph.shape(conv.inputs[1]) or (0, 0)
+    if kernel != [1, 1] or conv.attribute("group") not in (None, 1) or conv.inputs[0] != back.outputs[0]:
+        return None
+    for picture, factor in (node.inputs, node.inputs[::-1]):
+        x, a = graph.ordered(picture), graph.ordered(factor)
+        if not _per_channel(graph, a):
+            continue
+        name, b = conv.outputs[0], graph.block
+        if out % b or into % b:
+            return None
+        new = [
+            _node("Reshape", [conv.inputs[1], graph.ints(out // b, into // b, b, b)], f"{name} kernel"),
+            _node("Reshape", [a, graph.ints(1, into // b, b, 1)], f"{name} factors"),
+            _node("Mul", [f"{name} kernel", f"{name} factors"], f"{name} scaled"),
+            _node("Reshape", [f"{name} scaled", graph.ints(out, into, 1, 1)], f"{name} weight"),
+            Node(
+                conv.name,
+                "Conv",
+                DOMAIN,
+                (x, f"{name} weight", *conv.inputs[2:]),
+                conv.outputs,
+                conv.attributes,
+            ),
+        ]
+        graph.channels[f"{name} weight"] = out
+        orders = [graph.made[input] for input in node.inputs if len(graph.readers[input]) == 1]
+        return [*orders, node, back, conv], new
+    return None
+
+
+def _per_channel(graph: OptimisedGraph, name: str) -> bool:
+    """Whether a value in blocks is 1×1: a mean over the picture, or convolutions behind it."""
+    while (conv := graph.maker(name, "Conv", DOMAIN)) is not None:
+        if not _plain(conv) or graph.shape(conv.inputs[1])[2:] != (1, 1):
+            return False
+        name = conv.inputs[0]
+    return graph.maker(name, "GlobalAveragePool", DOMAIN) is not None
+
+
+def _norm(graph: OptimisedGraph, node: Node) -> Change | None:
+    """From 1/σ back to what it is of: see export/pass_moments.py."""
+    if (node.op, node.domain) != ("Reciprocal", ""):
+        return None
+    chain = [node]
+    for op in ("Sqrt", "Add", "Relu", "Sub"):
+        found = [made for name in chain[-1].inputs if (made := graph.maker(name, op)) is not None]
+        if len(found) != 1:
+            return None
+        chain.append(found[0])
+    _, _, shifted, relu, difference = chain
+    epsilon = [name for name in shifted.inputs if name != relu.outputs[0]]
+    squares, square = (graph.ordered(name) for name in difference.inputs)
+    of_squares, product = graph.maker(squares, "Conv", DOMAIN), graph.maker(square, "Mul")
+    mean = graph.maker(product.inputs[0], "Conv", DOMAIN) if product is not None else None
+    spread = graph.only_reader(node.outputs[0], "Conv", DOMAIN)
+    scaled = graph.only_reader(spread.outputs[0], "Mul") if spread is not None else None
+    if of_squares is None or product is None or mean is None or spread is None or scaled is None:
+        return None
+    x, squared = mean.inputs[0], graph.maker(of_squares.inputs[0], "Mul")
+    if squared is None or {*squared.inputs} != {x} or {*product.inputs} != {mean.outputs[0]}:
+        return None
+    if {*scaled.inputs} != {x, spread.outputs[0]} or len(epsilon) != 1:
+        return None
+    b, channels = graph.block, graph.shape(spread.inputs[1])[0]
+    if channels % b or channels // b > SUMMED or not np.all(graph.numbers(spread.inputs[1]) == 1):
+        return None
+    if not all(_is_mean(graph, conv, channels) for conv in (mean, of_squares)) or not _plain(spread):
+        return None
+    name, axes = scaled.outputs[0], graph.ints(1, 3)
+    keep = integers(keepdims=1)
+
+    def part(label: str) -> str:
+        return f"{name} {label}"
+
+    new = [
+        _node("Reshape", [x, graph.ints(1, channels // b, -1, b)], part("view")),
+        _node("ReduceSumSquare", [part("view"), axes], part("sum of squares"), *keep),
+        _node("Mul", [part("sum of squares"), graph.number(1 / channels)], part("mean square")),
+        _node("ReduceMean", [part("view"), axes], part("mean"), *keep),
+        _node("Mul", [part("mean"), part("mean")], part("square")),
+        _node("Sub", [part("mean square"), part("square")], part("difference")),
+        _node("Relu", [part("difference")], part("variance")),
+        _node("Add", [part("variance"), epsilon[0]], part("shifted")),
+        _node("Sqrt", [part("shifted")], part("sigma")),
+        _node("Reciprocal", [part("sigma")], part("rstd")),
+        _node("Mul", [part("view"), part("rstd")], part("product")),
+        _node("Shape", [x], part("sizes")),
+        _node("Reshape", [part("product"), part("sizes")], name),
+    ]
+    orders = [graph.made[input] for input in difference.inputs]
+    old = [squared, of_squares, mean, product, *orders, *reversed(chain), spread, scaled]
+    return old, new
+
+
+def _is_mean(graph: OptimisedGraph, conv: Node, channels: int) -> bool:
+    """Whether its first output channel is the mean of `channels`, and it has no other."""
+    kernel, b = graph.numbers(conv.inputs[1]), graph.block
+    if kernel.shape != (b, channels, 1, 1) or len(conv.inputs) != 2 or not _plain(conv):
+        return False
+    first = kernel.reshape(channels, b)[:, 0]
+    return bool(np.all(first == np.float32(1 / channels)) and np.count_nonzero(kernel) == channels)
+
+
+def _sums(graph: OptimisedGraph) -> dict[str, Shape]:
+    """Values that are summed on and on, by the name of their size: what comes in and what goes out are alike."""
+    names: dict[str, Shape] = {}
+    for node in graph.nodes():
+        if (node.op, node.domain, len(node.inputs)) == ("Conv", DOMAIN, 4) and node.inputs[3]:
+            kernel = node.inputs[1]
+            channels = graph.channels.get(kernel) or (graph.shape(kernel) or (0,))[0]
+            total = node.inputs[3]
+            size = names.setdefault(total, (1, channels, f"height {total}", f"width {total}"))
+            names[node.outputs[0]] = size
+    return names

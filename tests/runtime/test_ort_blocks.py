@@ -1,0 +1,154 @@
+"""Operators on channel blocks: each form is found, gives what it gave before, and anything a little different stays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from colora.runtime.backend_ort import OrtBackend, save_optimised
+from colora.runtime.manifest import ImageConvention
+from colora.runtime.onnx_file import read_onnx
+from colora.runtime.ort_blocks import use_blocks
+from colora.runtime.ort_layout import find_layout
+from colora.runtime.weights import Array
+
+C = 32
+NODES = {
+    "first": "f = Conv <pads=[1,1,1,1]> (input, w0)",
+    "square": "q = Mul (f, f)",
+    "of squares": "ms = Conv (q, mean)",
+    "mean": "m = Conv (f, mean)",
+    "mean squared": "mm = Mul (m, m)",
+    "difference": "d = Sub (ms, mm)",
+    "variance": "v = Relu (d)",
+    "shifted": "e = Add (v, epsilon)",
+    "sigma": "s = Sqrt (e)",
+    "rstd": "r = Reciprocal (s)",
+    "spread": "rr = Conv (r, ones)",
+    "scaled": "nn = Mul (f, rr)",
+    "second": "g = Conv (nn, w1)",
+    "pool": "p = GlobalAveragePool (g)",
+    "attention": "a = Conv (p, w1, b1)",
+    "attended": "sa = Mul (g, a)",
+    "third": "y = Conv (sa, w2)",
+    "sum": "z = Add (f, y)",
+    "up": "u = Conv (z, w3)",
+    "shuffle": 'ds = DepthToSpace <blocksize=2, mode="DCR"> (u)',
+    "through": f"t = Conv <group={C}> (ds, ones)",
+    "skip": "k = ConvTranspose <kernel_shape=[2,2], strides=[2,2]> (input, wt)\n kc = Conv (k, w4)\n kk = Relu (kc)",
+    "skipped": "o = Add (kk, t)",
+    "last": "output = Conv (o, w5)",
+}
+SHAPES = {
+    "w0": (C, 3, 3, 3), "w1": (C, C, 1, 1), "b1": (C,), "w2": (C, C, 1, 1), "w3": (4 * C, C, 1, 1),
+    "wt": (3, 3, 2, 2), "w4": (C, 3, 1, 1), "w5": (3, C, 1, 1),
+}  # fmt: skip
+CONSTANTS = {
+    "mean": np.full((1, C, 1, 1), 1 / C, np.float32),
+    "ones": np.ones((C, 1, 1, 1), np.float32),
+    "epsilon": np.full(1, 1e-6, np.float32),
+}
+RNG = np.random.default_rng(0)
+WEIGHTS = {
+    n: RNG.standard_normal(s, np.float32) / np.float32(np.sqrt(np.prod(s[1:]))) for n, s in SHAPES.items()
+}
+IMAGE = RNG.random((1, 3, 8, 12), np.float32)
+CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+"""Sums of at most 32·9 products in another order: some roundings of 6e-8, amplified by a norm of small variance."""
+
+
+def write(folder: Path, changed: Mapping[str, str], constants: Mapping[str, Array]) -> Path:
+    """The graph with some of NODES written otherwise; weights and constants in a file beside it."""
+    body = "\n ".join((NODES | changed).values())
+    initializers = WEIGHTS | CONSTANTS | constants
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 18]> g (float[n,3,8,12] input) => (float[n,3,16,24] output) {\n '
+        + body
+        + "}"
+    )
+    for name, numbers in initializers.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(numbers, name))
+    path = folder / "graph.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="graph.data", size_threshold=0)
+    return path
+
+
+def run(file: Path) -> Any:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return ort.InferenceSession(str(file), options).run(None, {"input": IMAGE})[0]
+
+
+def rewritten(graph: Path) -> tuple[int, Path]:
+    """Places that were rewritten in the optimised graph, and its file."""
+    saved = graph.with_name("saved.onnx")
+    shapes = {name: tensor.shape for name, tensor in WEIGHTS.items()}
+
+    def optimise(weights: Mapping[str, Array], path: Path) -> None:
+        save_optimised(graph, weights, path)
+
+    block = max(place.block for place in find_layout(read_onnx(graph), shapes, optimise, saved).values())
+    if not block:
+        pytest.skip("this processor has no channel blocks")
+    save_optimised(graph, WEIGHTS, saved)
+    return use_blocks(saved, block), saved
+
+
+def test_all_four_are_found_and_nothing_changes(tmp_path: Path) -> None:
+    graph = write(tmp_path, {}, {})
+    expected = run(graph)
+    count, saved = rewritten(graph)
+    assert count == 4  # the shuffle, the convolution of ones behind it, attention, the norm
+    operators = [node.op for node in read_onnx(saved).nodes]
+    assert "DepthToSpace" not in operators and "ReduceSumSquare" in operators and "Transpose" in operators
+    np.testing.assert_allclose(run(saved), expected, **CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("changed", "constants", "count"),
+    [
+        ({"shuffle": 'ds = DepthToSpace <blocksize=2, mode="CRD"> (u)'}, {}, 3),
+        ({}, {"ones": np.full((C, 1, 1, 1), 2, np.float32)}, 2),  # neither behind the shuffle nor in the norm
+        ({}, {"mean": np.full((1, C, 1, 1), 0.5 / C, np.float32)}, 3),
+        ({"variance": "v = Abs (d)"}, {}, 3),
+        ({"scaled": "nn = Mul (f, rr)\n extra = Relu (r)\n ex = Conv (extra, ones)", "sum": "z = Add (ex, y)"}, {}, 3),
+        ({"square": "q = Mul (f, rest)", "first": NODES["first"] + "\n rest = Relu (f)"}, {}, 3),
+        ({"pool": "p = MaxPool <kernel_shape=[8,12]> (g)"}, {}, 3),
+        ({"third": "y1 = Conv (sa, w2)\n y2 = Relu (sa)\n y = Add (y1, y2)"}, {}, 3),
+    ],
+)  # fmt: skip
+def test_what_is_a_little_different_stays(
+    changed: dict[str, str], constants: dict[str, Array], count: int, tmp_path: Path
+) -> None:
+    graph = write(tmp_path, changed, constants)
+    expected = run(graph)
+    found, saved = rewritten(graph)
+    assert found == count
+    np.testing.assert_allclose(run(saved), expected, **CLOSE)
+
+
+def test_an_older_opset_stays(tmp_path: Path) -> None:
+    graph = write(tmp_path, {}, {})
+    model = onnx.load(str(graph))
+    model.opset_import[0].version = 17
+    onnx.save(model, graph, save_as_external_data=True, location="old.data", size_threshold=0)
+    before = rewritten(graph)
+    assert before[0] == 0
+
+
+def test_edits_are_seen_and_batches_taken_apart(tmp_path: Path) -> None:
+    backend = OrtBackend(write(tmp_path, {}, {}), ImageConvention(), WEIGHTS, True, 1)
+    edited = WEIGHTS | {"w2": -WEIGHTS["w2"], "w3": 2 * WEIGHTS["w3"]}
+    before = backend.run(IMAGE)
+    backend.set_weights([(name, edited[name]) for name in ("w2", "w3")])
+    other = OrtBackend(tmp_path / "graph.onnx", ImageConvention(), edited, False, 1)
+    assert np.array_equal(backend.run(IMAGE), other.run(IMAGE))
+    assert not np.allclose(before, backend.run(IMAGE), **CLOSE)
+    both = backend.run(np.concatenate([IMAGE, 1 - IMAGE]))
+    assert np.array_equal(both[1:], backend.run(1 - IMAGE)) and len(both) == 2
