@@ -20,6 +20,7 @@ graph in blocks of channels, whose hundreds of tensors it compares with one anot
 """
 
 import ctypes
+import math
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cache, cached_property, partial
@@ -34,7 +35,7 @@ from colora.runtime.blocks import put
 from colora.runtime.golden import golden_input
 from colora.runtime.heap import share_heap
 from colora.runtime.manifest import ImageConvention
-from colora.runtime.onnx_file import read_onnx
+from colora.runtime.onnx_file import OnnxFile, read_onnx
 from colora.runtime.ort_blocks import use_blocks
 from colora.runtime.ort_kept import GRAPH, folder_of, keep, recall
 from colora.runtime.ort_layout import Place, find_layout
@@ -205,12 +206,15 @@ class Opened(NamedTuple):
 def _open_in_blocks(graph: Path, weights: Mapping[str, Array], threads: int) -> Opened | None:
     """A fully optimised session that sees edits of its weights; None where their order is not known."""
     ort = _onnxruntime()
-    if not weights or any(tensor.dtype != np.float32 for tensor in weights.values()):
+    if any(tensor.dtype != np.float32 for tensor in weights.values()):
         return None
-    shapes = {name: tensor.shape for name, tensor in weights.items()}
     # a full disk, say, or an optimised graph that can't be read back: sizes in a file beside it are not
     with suppress(BackendError, BundleError, OSError):
         read = read_onnx(graph)
+        weights = weights or _stored(graph.parent, read)
+        if not weights:
+            return None
+        shapes = {name: tensor.shape for name, tensor in weights.items()}
         folder = folder_of(graph, read, shapes, f"{ort.__version__} {ort.get_build_info()}")
         with suppress(Exception):  # nothing kept, or damaged
             return _open_optimised(*recall(folder), weights, threads)
@@ -225,6 +229,21 @@ def _open_in_blocks(graph: Path, weights: Mapping[str, Array], threads: int) -> 
                 keep(saved, places, folder)
                 return opened
     return None
+
+
+def _stored(folder: Path, read: OnnxFile) -> dict[str, Array]:
+    """The weights of a graph that can't change, mapped; none where some are not float32 or not in a file beside it."""
+    beside = {name: stored for name, stored in read.initializers.items() if stored.file}
+    for stored in beside.values():
+        path = folder / stored.file
+        there = Path(stored.file).name == stored.file and not path.is_symlink() and path.is_file()
+        whole = stored.size_bytes == 4 * math.prod(stored.shape)
+        if not (there and whole and stored.offset + stored.size_bytes <= path.stat().st_size):
+            return {}
+    return {
+        name: np.memmap(folder / stored.file, "<f4", "r", stored.offset, stored.shape)
+        for name, stored in beside.items()
+    }
 
 
 def _open_optimised(

@@ -152,3 +152,11 @@ def test_edits_are_seen_and_batches_taken_apart(tmp_path: Path) -> None:
     assert not np.allclose(before, backend.run(IMAGE), **CLOSE)
     both = backend.run(np.concatenate([IMAGE, 1 - IMAGE]))
     assert np.array_equal(both[1:], backend.run(1 - IMAGE)) and len(both) == 2
+
+
+def test_a_graph_that_can_not_change_is_rewritten_too(tmp_path: Path) -> None:
+    graph = write(tmp_path, {}, {})
+    backend = OrtBackend(graph, ImageConvention(), {}, False, 1)
+    np.testing.assert_allclose(backend.run(IMAGE), run(graph), **CLOSE)
+    assert backend.run(np.concatenate([IMAGE, IMAGE])).shape == (2, 3, 16, 24)
+    assert (backend._single, len(backend.lend())) == (True, 0)
