@@ -11,9 +11,9 @@ from pathlib import Path
 import click
 import numpy as np
 from colora.benchmarks import memory_laws
-from colora.benchmarks.memory_held import MERGED, ORT_TURNS, REFIT, SYSTEMS
 from colora.benchmarks.memory_measure import empty, make_models, readings
 from colora.benchmarks.memory_model import Facts, Law, facts_of
+from colora.benchmarks.memory_systems import MERGED, ORT_TURNS, REFIT, SYSTEMS
 from colora.benchmarks.resident import in_fresh_process
 from colora.benchmarks.script import run
 from colora.runtime.atomic import write_text
@@ -22,7 +22,7 @@ NETWORKS = {"width 16": (16, (1, 1, 1, 8)), "width 64": (64, (1, 1, 1, 1))}
 """Name → width and encoder blocks of a NAFNet of random weights: powers of two, as networks in use have. Fitted to
 widths of 24 and 40 at 192 and 320 px, the model was up to a fifth too high for ONNX Runtime at width 32 and 256 px."""
 SIZES = (128, 256)
-COUNTS = (1, 2, 4)
+COUNTS = (1, 2, 4, 8)
 COMPUTED = (REFIT, MERGED)
 """Systems that keep adapters, which the law counts rather than fits."""
 Point = tuple[Facts, int, int]
@@ -49,17 +49,16 @@ def fit(points: Sequence[Point], adapters: bool, each: bool = True) -> Law:
     """Least squares of the relative error, with no constant below 0. each: whether a task takes anything of its own."""
     rows, left = [], []
     for facts, tasks, measured in points:
-        terms = [1e6, facts.weights, facts.activations]
-        rows.append(np.array([*terms, *(tasks * x for x in terms)]) / measured)
+        sizes = [facts.weights, facts.activations]
+        rows.append(np.array([1e6, *sizes, *(tasks * x for x in (facts.graph, *sizes))]) / measured)
         left.append(1 - adapters * tasks * facts.adapter / measured)
     a, y, free = np.array(rows), np.array(left), list(range(6 if each else 3))
     while (x := np.linalg.lstsq(a[:, free], y, rcond=None)[0]).min() < 0:
         del free[int(np.argmin(x * np.linalg.norm(a[:, free], axis=0)))]
     found = np.zeros(6)
     found[free] = x
-    found[[0, 3]] *= 1e6
-    once, once_weights, once_activations, task, task_weights, task_activations = map(float, found)
-    return Law(once, once_weights, once_activations, task, task_weights, task_activations, adapters)
+    found[0] *= 1e6
+    return Law(*map(float, found), adapters=adapters)
 
 
 def worst(law: Law, points: Sequence[Point]) -> float:

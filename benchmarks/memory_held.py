@@ -8,85 +8,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from colora.benchmarks.large_run import CLEAR_REFS
+from colora.benchmarks.memory_gpu import used_bytes
+from colora.benchmarks.memory_systems import (
+    CUDA_MERGED,
+    CUDA_ORT,
+    EVERY,
+    MERGED,
+    OPENVINO,
+    ORT_SETTINGS,
+    REFIT,
+    TENSORRT,
+    TORCH,
+    System,
+)
 from colora.benchmarks.resident import memory_now
-from colora.benchmarks.scenarios import INPUT, OUTPUT, PEERS, Peer, open_model, picture, tensor_of
+from colora.benchmarks.scenarios import INPUT, OUTPUT, Peer, open_model, picture, tensor_of
 from colora.devices.errors import unknown
 
 if TYPE_CHECKING:
     from colora.runtime.weights import Array
-
-
-@dataclass(frozen=True)
-class System:
-    """One way of holding N tasks."""
-
-    name: str
-    package: str
-    """that runs it: what an empty process imports"""
-    extra: str
-    """of colora, which brings the package"""
-    told: str
-    """how it holds them: its settings"""
-    whole: bool = True
-    """a whole model for each task; else the backbone once, and adapters"""
-    pictures: int = 2
-    """that each task restores before it is read: ONNX Runtime plans its memory in the second run of a size"""
-
-
-REFIT, MERGED = "colora, one backbone (refit)", "colora, a graph for each task (merged)"
-ORT, ORT_BEST, ORT_TURNS = (
-    "ONNX Runtime, N sessions, default",
-    "ONNX Runtime, N sessions, best",
-    "ONNX Runtime, one session, reopened",
-)
-OPENVINO, TORCH = "OpenVINO, N models, best", "PyTorch, N modules, best"
-
-UNPLANNED = (
-    "one arena for all sessions (session.use_env_allocators), extended as requested, enable_mem_pattern and "
-    "enable_mem_reuse off"
-)
-ORT_SETTINGS = {
-    ORT: PEERS["default"],
-    ORT_BEST: Peer("best", f"{UNPLANNED}", "shared", planned=False),
-    ORT_TURNS: Peer(
-        "reopened",
-        f"{UNPLANNED}; opened anew for every change of task",
-        "shared",
-        planned=False,
-        all_open=False,
-    ),
-}
-"""By system."""
-SYSTEMS = {
-    system.name: system
-    for system in (
-        System(
-            REFIT, "onnxruntime", "ort", "load(backend='ort', policy='refit'): one graph edited in place, "
-            "every adapter resident, each proven on its golden input", whole=False,
-        ),
-        System(ORT_BEST, "onnxruntime", "ort", ORT_SETTINGS[ORT_BEST].told),
-        System(ORT, "onnxruntime", "ort", ORT_SETTINGS[ORT].told),
-        System(
-            MERGED, "onnxruntime", "ort", "load(backend='ort', policy='merged', hot_tasks=N): a fully optimised graph "
-            "for each task, one arena",
-        ),
-        System(
-            TORCH, "torch", "train", "weights mapped from safetensors (load_state_dict with assign=True, no copy), "
-            "inference_mode, malloc_trim after each run", pictures=1,
-        ),
-        System(
-            OPENVINO, "openvino", "openvino", "files mapped (ENABLE_MMAP), one stream, f32, latency hint, one heap "
-            "(M_ARENA_MAX), release_memory and malloc_trim after each run", pictures=1,
-        ),
-        System(ORT_TURNS, "onnxruntime", "ort", ORT_SETTINGS[ORT_TURNS].told),
-    )
-}  # fmt: skip
-"""Ours, then peers, each with its best settings known to us; the first is what all are compared with."""
 
 
 class Holder(Protocol):
@@ -97,11 +42,14 @@ class Holder(Protocol):
 
 
 class _Colora:
-    def __init__(self, bundle: str, tasks: list[str], policy: str, size: int, threads: int) -> None:
+    def __init__(self, bundle: str, tasks: list[str], system: System, size: int, threads: int) -> None:
         from colora.runtime.session import load
 
-        hot = len(tasks) if policy == "merged" else None
-        self._session, self._tasks = load(bundle, "ort", policy, threads=threads, hot_tasks=hot), tasks
+        policy, hot = ("merged", len(tasks)) if system.whole else ("refit", None)
+        self._session, self._tasks = (
+            load(bundle, system.backend, policy, threads=threads, hot_tasks=hot),
+            tasks,
+        )
         self._image = picture(size)
 
     def restore(self, number: int) -> object:
@@ -128,6 +76,24 @@ class _Models:
 def _ort(peer: Peer, tensor: Array, threads: int) -> Callable[[str], Callable[[], object]]:
     def open_one(model: str) -> Callable[[], object]:
         session = open_model(model, peer, threads)
+        return lambda: session.run([OUTPUT], {INPUT: tensor})
+
+    return open_one
+
+
+def _cuda(tensor: Array, threads: int) -> Callable[[str], Callable[[], object]]:
+    import onnxruntime as ort
+    from colora.devices.errors import BackendError
+    from colora.runtime.backend_ort_gpu import CUDA, cuda_options
+
+    def open_one(model: str) -> Callable[[], object]:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        if CUDA not in ort.get_available_providers():
+            raise BackendError(f"this onnxruntime has no {CUDA}: pip install onnxruntime-gpu")
+        session = ort.InferenceSession(model, options, providers=[cuda_options()])
+        if session.get_providers()[0] != CUDA:
+            raise BackendError(f"{CUDA} did not start: CUDA or cuDNN is missing or of another version")
         return lambda: session.run([OUTPUT], {INPUT: tensor})
 
     return open_one
@@ -204,15 +170,17 @@ def open_holder(
 ) -> Holder:
     """backbone: name in BACKBONES, or a checkpoint of its layout. Raises: UnknownName; what the package raises."""
     tensor = tensor_of(picture(size))
-    if system in (REFIT, MERGED):
-        return _Colora(bundle, tasks, "refit" if system == REFIT else "merged", size, threads)
+    if system in (REFIT, MERGED, TENSORRT, CUDA_MERGED):
+        return _Colora(bundle, tasks, EVERY[system], size, threads)
+    if system == CUDA_ORT:
+        return _Models(models, _cuda(tensor, threads), True)
     if system in ORT_SETTINGS:
         return _Models(models, _ort(ORT_SETTINGS[system], tensor, threads), ORT_SETTINGS[system].all_open)
     if system == OPENVINO:
         return _Models(models, _openvino(tensor, threads), True)
     if system == TORCH:
         return _Models(models, _torch(backbone, tensor, threads), True)
-    raise unknown("system", system, SYSTEMS)
+    raise unknown("system", system, EVERY)
 
 
 def empty(package: str) -> dict[str, int]:
@@ -231,23 +199,25 @@ def empty(package: str) -> dict[str, int]:
 def grow(
     system: str, bundle: str, backbone: str, tasks: str, models: str, counts: str, size: str, threads: str,
     seconds: str,
-) -> list[dict[str, int]]:  # fmt: skip
-    """Memory of this process whenever it holds one of `counts` tasks, after each restored one picture.
+) -> list[dict[str, int | None]]:  # fmt: skip
+    """Memory of this process whenever it holds one of `counts` tasks, after each restored its pictures.
 
     Peaks: of everything up to there, loading included; and of one change of task with its picture, from the newest to
     the first (0 for one task alone). It stops, with what it has, after `seconds`.
     """
     names, numbers = tasks.split(","), [int(n) for n in counts.split(",")]
-    begin, readings, highest = time.monotonic(), [], 0
+    begin, highest = time.monotonic(), 0
+    readings: list[dict[str, int | None]] = []
+    gpu = used_bytes() if EVERY[system].gpu else None
     holder = open_holder(system, bundle, backbone, names, models.split(","), int(size), int(threads))
     for number in range(max(numbers)):
         if time.monotonic() - begin > float(seconds):
             break
-        for _ in range(SYSTEMS[system].pictures):
+        for _ in range(EVERY[system].pictures):
             holder.restore(number)
         if number + 1 not in numbers:
             continue
-        now = memory_now()
+        now, used = memory_now(), None if gpu is None else used_bytes()
         highest = max(highest, now.peak_rss_bytes)
         switch = 0
         if number:
@@ -256,6 +226,7 @@ def grow(
             switch = memory_now().peak_rss_bytes
             highest = max(highest, switch)
             holder.restore(number)
-        reading = asdict(now) | {"peak_rss_bytes": highest, "switch_bytes": switch, "tasks": number + 1}
-        readings.append(reading)
+        reading: dict[str, int | None] = {**asdict(now), "peak_rss_bytes": highest, "switch_bytes": switch}
+        more = None if gpu is None or used is None else used - gpu
+        readings.append(reading | {"tasks": number + 1, "gpu_bytes": more})
     return readings

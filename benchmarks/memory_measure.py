@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 from colora.benchmarks.fleet import Member, folder_bytes, make_fleet, separate_bytes, shared_bytes
-from colora.benchmarks.memory_held import SOURCE, SYSTEMS, TORCH
+from colora.benchmarks.memory_held import SOURCE
+from colora.benchmarks.memory_systems import EVERY, TORCH
 from colora.benchmarks.resident import Memory, in_fresh_process
 from colora.runtime.adapter import read_adapter
 from colora.runtime.bundle import WEIGHTS, Bundle, open_bundle
@@ -30,7 +31,7 @@ class Fleet:
     def files_bytes(self, system: str, tasks: int) -> int:
         """Files of so many tasks as the system takes them."""
         first = self.members[:tasks]
-        if not SYSTEMS[system].whole:
+        if not EVERY[system].whole:
             return shared_bytes(self.bundle.path, first)
         if system == TORCH:
             return sum(folder_bytes((m.model.parent / SOURCE).parent) for m in first)
@@ -67,6 +68,8 @@ class Reading:
     memory: Memory
     switch_peak_bytes: int | None
     """largest RSS in one change of task and its picture; None for one task"""
+    gpu_bytes: int | None = None
+    """of the GPU (memory_gpu.py); None for what runs on the CPU"""
 
 
 def empty(package: str) -> Memory:
@@ -89,6 +92,7 @@ def readings(
             told["tasks"],
             Memory(**{name: told[name] for name in names}) - base,
             told["switch_bytes"] - base.rss_bytes if told["switch_bytes"] else None,
+            told["gpu_bytes"],
         )
         for told in found
     ]

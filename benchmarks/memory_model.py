@@ -12,6 +12,8 @@ from colora.runtime.bundle import GRAPH, Bundle
 class Facts:
     """Bytes that a bundle's files and manifest tell."""
 
+    graph: int
+    """graph.onnx, which grows with the operators: a session keeps several objects for each"""
     weights: int
     """of one model"""
     activations: int
@@ -27,7 +29,8 @@ def facts_of(bundle: Bundle, size: int) -> Facts:
     weights = sum(file.size_bytes for name, file in files if name.startswith(stem) and name != GRAPH)
     adapters = [bundle.task_file(task).stat().st_size for task in bundle.tasks]
     activations = round(bundle.manifest.activation_bytes_per_pixel * size * size)
-    return Facts(weights, activations, round(sum(adapters) / len(adapters)))
+    graph = bundle.manifest.files[GRAPH].size_bytes
+    return Facts(graph, weights, activations, round(sum(adapters) / len(adapters)))
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ class Law:
     """of the bytes of one model's weights"""
     once_activations: float
     """of the bytes of one run's activations"""
-    each: float
+    each_graph: float
+    """of the bytes of graph.onnx"""
     each_weights: float
     each_activations: float
     adapters: bool = False
@@ -49,5 +53,9 @@ class Law:
     def bytes(self, facts: Facts, tasks: int) -> int:
         """Of so many tasks."""
         once = self.once + self.once_weights * facts.weights + self.once_activations * facts.activations
-        each = self.each + self.each_weights * facts.weights + self.each_activations * facts.activations
+        each = (
+            self.each_graph * facts.graph
+            + self.each_weights * facts.weights
+            + self.each_activations * facts.activations
+        )
         return round(once + tasks * each + self.adapters * tasks * facts.adapter)

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from colora.benchmarks.memory_held import REFIT
+from colora.benchmarks.memory_gpu import HOW
 from colora.benchmarks.memory_measure import Reading
+from colora.benchmarks.memory_systems import REFIT
 from colora.benchmarks.section import Cell, Column, Plot, Series
 
 MB = 1e6
@@ -26,8 +27,14 @@ COLUMNS = (
     Column(
         "peak, switching", "MB", "VmHWM, set back before, over a change to the first task and its picture"
     ),
+    Column("GPU", "MB", HOW),
     Column("empty process", "MB", "Rss of a process that only imported numpy and the package"),
-    Column("ratio", "×", "RSS against colora's one backbone with as many tasks; above 1: it takes more"),
+    Column(
+        "ratio",
+        "×",
+        "RSS against colora's one backbone with as many tasks, of what runs on a GPU its memory against the first such "
+        "row; above 1: it takes more",
+    ),
     Column("how"),
 )
 MEASURED, PREDICTED = "measured", "extrapolated"
@@ -54,6 +61,11 @@ class Row:
         return self.reading.memory.rss_bytes if self.reading else self.predicted_bytes
 
     @property
+    def gpu_bytes(self) -> int | None:
+        """Of what runs on a GPU."""
+        return self.reading.gpu_bytes if self.reading else None
+
+    @property
     def error(self) -> float | None:
         """Of the prediction, as a share."""
         if self.reading is None or self.predicted_bytes is None:
@@ -63,7 +75,6 @@ class Row:
 
 def cells(row: Row, rows: list[Row]) -> tuple[Cell, ...]:
     """Of the table."""
-    ours = next((r.rss_bytes for r in rows if r.system == REFIT and r.tasks == row.tasks), None)
     read, error = row.reading, row.error
     measured: tuple[Cell, Cell] = (None, None)
     peaks: tuple[Cell, Cell] = (None, None)
@@ -79,10 +90,20 @@ def cells(row: Row, rows: list[Row]) -> tuple[Cell, ...]:
         mb(row.predicted_bytes),
         None if error is None else round(100 * error, 1),
         *peaks,
+        mb(read.gpu_bytes) if read else None,
         mb(row.empty_bytes),
-        round(row.rss_bytes / ours, 3) if row.rss_bytes and ours else None,
+        ratio(row, [r for r in rows if r.tasks == row.tasks]),
         row.how,
     )
+
+
+def ratio(row: Row, rows: list[Row]) -> float | None:
+    """To colora's row among those of as many tasks, or to the first on a GPU."""
+    if row.gpu_bytes is not None:
+        first = next(r.gpu_bytes for r in rows if r.gpu_bytes is not None)
+        return round(row.gpu_bytes / first, 3) if first > 0 else None
+    ours = next((r.rss_bytes for r in rows if r.system == REFIT), None)
+    return round(row.rss_bytes / ours, 3) if row.rss_bytes and ours else None
 
 
 def mb(value: int | None) -> float | None:
@@ -123,3 +144,13 @@ def curve(rows: list[Row]) -> Plot:
             name = f"{system} ({PREDICTED})"
             series.append(Series(name, tuple(x for x, _ in left), tuple(y for _, y in left)))
     return Plot("Resident memory of N tasks", "tasks", "RSS above an empty process, MB", tuple(series))
+
+
+def gpu_curve(rows: list[Row]) -> Plot:
+    """GPU memory against the number of tasks."""
+    series = []
+    for system in dict.fromkeys(row.system for row in rows):
+        points = [(row.tasks, row.gpu_bytes / MB) for row in rows if row.system == system and row.gpu_bytes]
+        if points:
+            series.append(Series(system, tuple(x for x, _ in points), tuple(y for _, y in points)))
+    return Plot("GPU memory of N tasks", "tasks", "used on the GPU, MB", tuple(series))

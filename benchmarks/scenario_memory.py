@@ -5,13 +5,14 @@
 
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
-from colora.benchmarks.memory_held import SYSTEMS
+from colora.benchmarks.memory_gpu import used_bytes
 from colora.benchmarks.memory_laws import LAWS
 from colora.benchmarks.memory_measure import (
     Fleet,
@@ -23,7 +24,17 @@ from colora.benchmarks.memory_measure import (
     readings,
 )
 from colora.benchmarks.memory_model import Facts, facts_of
-from colora.benchmarks.memory_table import COLUMNS, MEASURED, PREDICTED, Row, cells, curve, sentence
+from colora.benchmarks.memory_systems import EVERY, GPU_SYSTEMS, SYSTEMS
+from colora.benchmarks.memory_table import (
+    COLUMNS,
+    MEASURED,
+    PREDICTED,
+    Row,
+    cells,
+    curve,
+    gpu_curve,
+    sentence,
+)
 from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty, write_record
 from colora.benchmarks.resident import Memory
 from colora.benchmarks.scenario_latency import lines
@@ -31,7 +42,6 @@ from colora.benchmarks.script import run
 from colora.benchmarks.section import Section
 from colora.benchmarks.settings import Settings
 from colora.devices.errors import BackendError
-from colora.devices.probe import probe
 from colora.runtime.bundle import open_bundle
 
 SPARE = 0.8
@@ -41,7 +51,7 @@ PACKAGES = ("numpy", "onnxruntime", "openvino", "torch")
 
 def section(bundle: Path, settings: Settings, report: Callable[[str], None]) -> Section:
     """Measure. Raises: BundleError for a bundle that shares no backbone or has no task; BackendError off Linux."""
-    notes: list[str] = []
+    begin, notes = time.monotonic(), list[str]()
     bases = bare(notes)
     counts = tuple(sorted(set(settings.counts)))
     report("memory: whole models to compare with")
@@ -50,7 +60,11 @@ def section(bundle: Path, settings: Settings, report: Callable[[str], None]) -> 
         notes.append(f"Too little disk for {max(counts)} whole models: extrapolated from {max(fitting)} on.")
     fleet = make_models(bundle, settings.scratch / "fleet", max(fitting))
     facts = facts_of(fleet.bundle, settings.size)
-    rows = measure(fleet, facts, bases, counts, fitting, settings, report)
+    left = max(settings.seconds - (time.monotonic() - begin), settings.seconds / 2)
+    on_gpu = used_bytes() is not None
+    given = replace(settings, seconds=left / (1 + on_gpu))
+    gpu_rows = measure_gpu(fleet, facts, fitting, given, notes, report) if on_gpu else []
+    rows = measure(fleet, facts, bases, counts, fitting, given, report)
     extrapolated = [row for row in rows if row.reading is None]
     if extrapolated:
         notes.append(f"{len(extrapolated)} of {len(rows)} rows are extrapolated by the model and marked so.")
@@ -61,14 +75,16 @@ def section(bundle: Path, settings: Settings, report: Callable[[str], None]) -> 
             "in size, without meaning."
         )
     notes += [f"{name}: {system.told}." for name, system in SYSTEMS.items()]
-    notes.append(gpu_note())
+    notes += [f"{row}: {GPU_SYSTEMS[row].told}." for row in dict.fromkeys(r.system for r in gpu_rows)]
+    if not on_gpu:
+        notes.append("No CUDA row: no NVIDIA GPU answered (nvidia-smi, NVML).")
     return Section(
         "memory",
         "Memory: one backbone and adapters, or N tuned models",
         sentence(rows),
         COLUMNS,
-        tuple(cells(row, rows) for row in rows),
-        (curve(rows),),
+        tuple(cells(row, every) for every in (rows, gpu_rows) for row in every),
+        (curve(rows), gpu_curve(gpu_rows)) if gpu_rows else (curve(rows),),
         tuple(notes),
     )
 
@@ -123,6 +139,27 @@ def measure(
         return [row for rows in pool.map(one, systems) for row in rows]
 
 
+def measure_gpu(
+    fleet: Fleet, facts: Facts, counts: tuple[int, ...], settings: Settings, notes: list[str],
+    report: Callable[[str], None],
+) -> list[Row]:  # fmt: skip
+    """Rows of what runs on the GPU, one system after another; what does not run here is noted."""
+    rows = []
+    for name, system in GPU_SYSTEMS.items():
+        report(f"memory: {name}")
+        try:
+            base = empty(system.package)
+            found = readings(
+                fleet, name, counts, base, size=settings.size, threads=settings.threads,
+                seconds=settings.seconds / len(GPU_SYSTEMS),
+            )  # fmt: skip
+        except BackendError as e:
+            notes.append(f"Not measured, {name}: {e}")
+            continue
+        rows += [make_row(fleet, facts, name, r.tasks, r, base) for r in found]
+    return rows
+
+
 def fit_memory(system: str, counts: Iterable[int], facts: Facts, base: Memory, free: int) -> tuple[int, ...]:
     """Those counts whose predicted memory is free; all of them where nothing predicts it."""
     law = LAWS.get(system)
@@ -139,14 +176,20 @@ def why(tasks: int, fitting: tuple[int, ...], possible: tuple[int, ...]) -> str:
 
 
 def make_row(
-    fleet: Fleet, facts: Facts, system: str, tasks: int, reading: Reading | None, base: Memory, left_out: str
+    fleet: Fleet,
+    facts: Facts,
+    system: str,
+    tasks: int,
+    reading: Reading | None,
+    base: Memory,
+    left_out: str = "",
 ) -> Row:
     """Figures of one system and count. Files of tasks that were not made are as large as the others on average."""
     made = min(tasks, len(fleet.members))
     files = fleet.files_bytes(system, made)
     if made < tasks:
         files += round((tasks - made) * (files - fleet.files_bytes(system, 0)) / made)
-    once = not SYSTEMS[system].whole
+    once = not EVERY[system].whole
     law = LAWS.get(system)
     return Row(
         system,
@@ -158,15 +201,6 @@ def make_row(
         base.rss_bytes,
         MEASURED if reading else left_out,
     )
-
-
-def gpu_note() -> str:
-    """What is said of GPU memory."""
-    gpus = probe().gpus
-    if not gpus:
-        return "No CUDA row: no NVIDIA GPU was found (nvidia-smi, NVML)."
-    names = ", ".join(gpu.name for gpu in gpus)
-    return f"No CUDA row: memory of {names} is not measured by this scenario; these rows are of the CPU."
 
 
 @click.command()

@@ -7,6 +7,7 @@ import mmap
 import shutil
 from dataclasses import asdict, fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,10 +16,13 @@ from colora.benchmarks import scenario_memory
 from colora.benchmarks.fleet import make_fleet, separate_bytes, shared_bytes
 from colora.benchmarks.memory import command
 from colora.benchmarks.memory_fit import fit, worst
-from colora.benchmarks.memory_held import ORT, REFIT
-from colora.benchmarks.memory_measure import available_bytes
-from colora.benchmarks.memory_model import Facts, Law
+from colora.benchmarks.memory_gpu import used_bytes
+from colora.benchmarks.memory_held import open_holder
+from colora.benchmarks.memory_measure import Fleet, Reading, available_bytes, make_models
+from colora.benchmarks.memory_model import Facts, Law, facts_of
 from colora.benchmarks.memory_rows import SHARED, Row, RowRatio, make_ratios, make_row
+from colora.benchmarks.memory_systems import CUDA_MERGED, CUDA_ORT, ORT, REFIT, TENSORRT
+from colora.benchmarks.memory_table import COLUMNS, cells, gpu_curve
 from colora.benchmarks.record import FORMAT, Environment, slug
 from colora.benchmarks.resident import Memory, in_fresh_process, memory_now, parse_memory
 from colora.benchmarks.scenario_memory import fit_memory, why
@@ -26,6 +30,8 @@ from colora.benchmarks.scenarios import INPUT, OUTPUT, PEERS, open_model, pictur
 from colora.benchmarks.section import Section
 from colora.benchmarks.settings import Settings
 from colora.devices.errors import BackendError
+from colora.devices.probe import Sources
+from colora.runtime.bundle import GRAPH, open_bundle
 from colora.runtime.session import load
 
 
@@ -140,8 +146,8 @@ def test_slug_names_a_file() -> None:
     )
 
 
-FACTS = Facts(weights=20_000_000, activations=30_000_000, adapter=1_000_000)
-LAW = Law(5e6, 0.5, 1.1, 2e6, 1.5, 0.0, adapters=True)
+FACTS = Facts(graph=200_000, weights=20_000_000, activations=30_000_000, adapter=1_000_000)
+LAW = Law(5e6, 0.5, 1.1, 10.0, 1.5, 0.0, adapters=True)
 
 
 def test_a_law_counts_what_is_taken_once_and_by_each_task() -> None:
@@ -155,7 +161,7 @@ def test_every_system_has_a_law() -> None:
 
 
 def test_a_fit_finds_the_law_of_its_points() -> None:
-    facts = [FACTS, replace(FACTS, activations=90_000_000), Facts(60_000_000, 50_000_000, 2_000_000)]
+    facts = [FACTS, replace(FACTS, activations=90_000_000), Facts(100_000, 60_000_000, 50_000_000, 2_000_000)]
     points = [(f, n, LAW.bytes(f, n)) for f in facts for n in (1, 2, 4)]
     law = fit(points, adapters=True)
     assert worst(law, points) < 1e-6  # rounding to bytes
@@ -163,7 +169,7 @@ def test_a_fit_finds_the_law_of_its_points() -> None:
 
 
 def test_counts_without_room_are_left_out_and_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(scenario_memory.LAWS, ORT, Law(0, 0, 0, 100e6, 0, 0))
+    monkeypatch.setitem(scenario_memory.LAWS, ORT, Law(0, 0, 0, 500, 0, 0))
     base = Memory(50_000_000, 0, 0, 0)
     assert fit_memory(ORT, (1, 2, 4), FACTS, base, free=320_000_000) == (1, 2)  # 0.8 of it is used
     assert why(4, (1, 2, 4), (1, 2)) == "extrapolated: too little memory for so many models"
@@ -182,11 +188,13 @@ def test_section_measures_predicts_and_extrapolates(
     monkeypatch.setattr(
         scenario_memory, "SYSTEMS", {name: scenario_memory.SYSTEMS[name] for name in (REFIT, ORT)}
     )
-    monkeypatch.setitem(scenario_memory.LAWS, ORT, Law(0, 0, 0, 5e6, 0, 0))
+    graph = open_bundle(bundle).manifest.files[GRAPH].size_bytes
+    monkeypatch.setitem(scenario_memory.LAWS, ORT, Law(0, 0, 0, 5e6 / graph, 0, 0))
     free = 3 * 5_000_000 + 200_000_000  # three models, and an empty process
     monkeypatch.setattr(scenario_memory, "available_bytes", lambda: 2 * free)
     monkeypatch.setattr(scenario_memory, "SPARE", 1.0)
     settings = Settings(tmp_path, size=64, counts=(1, 3, 64), seconds=600)
+    monkeypatch.setattr(scenario_memory, "used_bytes", lambda: None)  # no GPU
     monkeypatch.setattr(scenario_memory, "fit_disk", lambda counts, each, folder: (1, 3))
     found = scenario_memory.section(bundle, settings, lambda text: None)
     names = [column.name for column in found.columns]
@@ -202,3 +210,72 @@ def test_section_measures_predicts_and_extrapolates(
     assert beyond["how"] == "extrapolated: too little disk for so many models"
     assert Section.read(json.loads(json.dumps(asdict(found)))) == found
     assert found.plots[0].series[-1].name == f"{ORT} (extrapolated)"
+
+
+class NVMLError(Exception):
+    """As pynvml's."""
+
+
+def gpu_sources(tmp_path: Path, smi: str | None, nvml: object = None) -> Sources:
+    """A machine that says of its GPU what is recorded here."""
+    return Sources(release=tmp_path / "nv_tegra_release", run=lambda _: smi, nvml=lambda: nvml)
+
+
+def test_gpu_memory_is_read_from_the_driver(tmp_path: Path) -> None:
+    nvml = SimpleNamespace(
+        NVMLError=NVMLError,
+        nvmlInit=lambda: None,
+        nvmlShutdown=lambda: None,
+        nvmlDeviceGetHandleByIndex=lambda i: i,
+        nvmlDeviceGetMemoryInfo=lambda _: SimpleNamespace(
+            total=25769803776, free=25332547584, used=437256192
+        ),
+    )
+
+    def fail(*_: object) -> None:
+        raise NVMLError
+
+    assert used_bytes(gpu_sources(tmp_path, "417\n3\n")) == 417 * 2**20  # two GPUs
+    assert used_bytes(gpu_sources(tmp_path, None, nvml)) == 437256192
+    assert used_bytes(gpu_sources(tmp_path, None)) is None
+    for failing in ("nvmlInit", "nvmlDeviceGetMemoryInfo"):
+        broken = SimpleNamespace(**vars(nvml) | {failing: fail})
+        assert used_bytes(gpu_sources(tmp_path, "", broken)) is None
+    (tmp_path / "nv_tegra_release").write_text("# R36 (release), REVISION: 4.3")
+    assert (
+        used_bytes(gpu_sources(tmp_path, "[N/A]\n")) or 0
+    ) > 10e6  # of this system: a Jetson has one memory
+
+
+def test_gpu_rows_are_of_what_runs_there_and_compare_its_memory(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The GPU is a double; ONNX Runtime's CUDA sessions do not start here, and say so."""
+    fleet = make_models(bundle, tmp_path / "fleet", 2)
+    mib = {(TENSORRT, 1): 200, (TENSORRT, 2): 210, (CUDA_MERGED, 1): 150, (CUDA_MERGED, 2): 300}
+
+    def found(fleet: Fleet, system: str, counts: tuple[int, ...], base: Memory, **_: object) -> list[Reading]:
+        if system == CUDA_ORT:
+            raise BackendError("CUDAExecutionProvider did not start")
+        return [Reading(n, Memory(5, 5, 5, 5), None, mib[system, n] * 10**6) for n in counts]
+
+    monkeypatch.setattr(scenario_memory, "readings", found)
+    monkeypatch.setattr(scenario_memory, "empty", lambda package: Memory(1, 1, 1, 1))
+    notes: list[str] = []
+    settings = Settings(tmp_path, size=64)
+    facts = facts_of(fleet.bundle, 64)
+    rows = scenario_memory.measure_gpu(fleet, facts, (1, 2), settings, notes, lambda text: None)
+    names = [column.name for column in COLUMNS]
+    told = [dict(zip(names, cells(row, rows), strict=True)) for row in rows]
+    assert [(t["GPU"], t["ratio"], t["predicted"], t["how"]) for t in told] == [
+        (200, 1, None, "measured"), (210, 1, None, "measured"),
+        (150, 0.75, None, "measured"), (300, 1.429, None, "measured"),
+    ]  # fmt: skip
+    assert notes == [f"Not measured, {CUDA_ORT}: CUDAExecutionProvider did not start"]
+    assert [series.y for series in gpu_curve(rows).series] == [(200, 210), (150, 300)]
+
+
+def test_a_cuda_session_says_what_is_missing(bundle: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(BackendError, match="has no CUDAExecutionProvider: pip install onnxruntime-gpu"):
+        open_holder(CUDA_ORT, str(bundle), "", ["rain"], [str(bundle / GRAPH)], 64, 1).restore(0)
