@@ -58,7 +58,8 @@ def fit(points: Sequence[Point], adapters: bool, each: bool = True) -> Law:
     found = np.zeros(6)
     found[free] = x
     found[0] *= 1e6
-    return Law(*map(float, found), adapters=adapters)
+    once, once_weights, once_activations, *task = map(float, found)
+    return Law(once, once_weights, once_activations, task[0], task[1], task[2], adapters)
 
 
 def worst(law: Law, points: Sequence[Point]) -> float:

@@ -59,8 +59,9 @@ def as_record(told: Any, name: str) -> Told:
 
 def migrated(told: Told, entry: str, current: int, steps: Steps, name: str) -> Told:
     """With the version under `entry` raised to `current`. Raises: ReportError where no step leads there."""
-    while (version := told.get(entry)) != current:
-        if version not in steps:
+    while told.get(entry) != current:
+        version = told.get(entry)
+        if not isinstance(version, int) or version not in steps:
             newer = isinstance(version, int) and version > current
             advice = "update colora" if newer else "measure it again"
             known = f"{min(steps, default=current)} to {current}"
