@@ -1,21 +1,23 @@
 """What each precision costs each shipped task: bytes, PSNR against fp32 and against clean pictures, layers left.
 
-`python -m colora.benchmarks.precision` prints the table and writes it as JSON and markdown. Beside what `colora export`
-makes stand the conversion that converters make (everything float16), and both on the same network with a residual
-stream 256 times as large (benchmarks/amplified.py), where squares in its norms are beyond float16.
+`python -m colora.benchmarks.precision` prints the table and writes it as JSON and markdown: fp16 and int8 as `colora
+export` makes them, scored on pictures that int8 was not calibrated on. Once, beside what we make, stand the conversion
+that converters make (everything float16), and both on the same network with a residual stream 256 times as large
+(benchmarks/amplified.py), where squares in its norms are beyond float16.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 from colora.benchmarks.amplified import amplified
+from colora.benchmarks.precision_table import FACTOR, NOTES, Row, cells, markdown, print_table, worst
 from colora.benchmarks.quality import named
 from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty, write_record
 from colora.benchmarks.script import run
@@ -24,46 +26,10 @@ from colora.runtime.weights import Array
 
 if TYPE_CHECKING:
     from colora.export.compile import Compiled
-    from colora.export.precision import Loss
     from colora.train.photos import Pair
     from torch import nn
 
 PACKAGES = ("numpy", "onnxruntime", "onnx", "torch")
-FACTOR = 256.0
-EVALUATORS = {
-    "PyTorch": "the trained network, fp32",
-    "rounding": "export/rounding.py: every float16 value rounded to float16, sums in float32",
-    "upcasting": "ONNX Runtime's CPU, which computes float16 in float32: hides overflow, judges nothing",
-    "integer": "the integer kernels of ONNX Runtime's CPU",
-}
-MEASURED = {
-    "PSNR": "against the trained network in PyTorch fp32, results clipped to [0, 1], mean over the pictures",
-    "clean": "the same against the clean picture; change: less that of fp32; lost/allowed: what is lost as a part of "
-    "0.02 dB (fp16) and 0.2 dB (int8), above 1 is too much",
-    "infinite": "values of the graph that are infinite or NaN somewhere in the first picture (rounding evaluator)",
-    "int8": "calibrated on the two shipped photographs, degraded as the task says; scored on the pictures named above",
-    "amplified": f"the same function with a residual stream {FACTOR:g} times as large",
-}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One form of one task's network."""
-
-    task: str
-    form: str
-    bytes: int
-    """graph and numbers as files"""
-    psnr_db: float | None
-    """against fp32; None where a result is not finite"""
-    clean_db: float
-    change_db: float
-    lost_of_allowed: float
-    infinite: int | None
-    """None where values between can't be seen"""
-    left: tuple[str, ...]
-    evaluator: str
-    """of EVALUATORS"""
 
 
 def rows_of(
@@ -72,9 +38,14 @@ def rows_of(
     weights: Mapping[str, Array],
     compiled: Compiled,
     calibration: Sequence[Pair],
-    scored: Sequence[Pair],
+    scored: Mapping[str, Sequence[Pair]],
+    symmetric: bool,
+    conversions: bool,
 ) -> Iterator[Row]:
-    """Every form of one task. weights: source parameters under the task. compiled: in fp32, by the passes of fp16."""
+    """Every form of one task. weights: source parameters under the task. compiled: in fp32, by the passes of fp16.
+
+    scored: name → pictures. symmetric: int8 as TensorRT takes it, too. conversions: fp16 as converters make it, too.
+    """
     from colora.export import precision as lower
     from colora.export.graph import close
     from colora.export.parity import graph_tensors, run_module
@@ -85,102 +56,67 @@ def rows_of(
     from colora.runtime.bundle import GRAPH
     from colora.runtime.manifest import ImageConvention
 
-    first = lower.tensor_of(scored[0])
-    large = amplified(weights, FACTOR)
+    first, large = lower.tensor_of(next(iter(scored.values()))[0]), amplified(weights, FACTOR)
+    known: dict[bytes, Array] = {}
 
-    def row(form: str, loss: Loss, size: int, infinite: int | None = None) -> Row:
-        allowed = lower.LIMITS[loss.precision].change_db if loss.precision in lower.LIMITS else 1.0
-        finite = loss.psnr_db > -1e9
-        return Row(
-            task, form, size, loss.psnr_db if finite else None, loss.clean_db, loss.change_db,
-            max(0.0, -loss.change_db) / allowed, infinite, loss.left, loss.evaluator,
-        )  # fmt: skip
+    def reference(tensor: Array) -> Array:
+        key = tensor.tobytes()
+        if key not in known:
+            known[key] = run_module(module, weights, tensor)
+        return known[key]
+
+    def rows(
+        form: str,
+        evaluator: str,
+        run: lower.Run,
+        size: int,
+        left: tuple[str, ...] = (),
+        infinite: int | None = None,
+    ) -> Iterator[Row]:
+        precision = form[:4]
+        allowed = lower.LIMITS[precision].change_db if precision in lower.LIMITS else 1.0
+        for name, pictures in scored.items():
+            loss = lower.measure(task, precision, evaluator, reference, run, pictures)
+            psnr = loss.psnr_db if loss.psnr_db > -1e9 else None
+            lost = max(0.0, -loss.change_db) / allowed
+            told = f"{name}, {len(pictures)}"
+            yield Row(
+                task, form, told, size, psnr, loss.clean_db, loss.change_db, lost, infinite, left, evaluator
+            )  # fmt: skip
+
+    def integers(form: str, folder: Path) -> Iterator[Row]:
+        made = folder / "int8.onnx"
+        loss = quantise(folder / GRAPH, made, task, reference, calibration, symmetric="symmetric" in form)
+        backend = OrtBackend(made, ImageConvention(), {}, False, 0)
+        yield from rows(form, "integer", backend.run, made.stat().st_size, loss.left)
+        backend.close()
+
+    def halves(form: str, folder: Path, source: Mapping[str, Array]) -> Iterator[Row]:
+        graph, program = type_float16(compiled.graph, compiled.program, "all operators" not in form)
+        tensors = graph_tensors(program, source)
+        close(graph, compiled.shapes, tensors.__getitem__, folder)
+        evaluator = RoundingEvaluator(graph)
+        infinite = len(evaluator.infinite(first, tensors))
+        run = partial(evaluator.run, weights=tensors)
+        yield from rows(form, "rounding", run, _bytes(folder), infinite=infinite)
+        if source is large:
+            backend = OrtBackend(folder / GRAPH, ImageConvention(), {}, False, 0)
+            yield from rows(f"{form}, upcasting", "upcasting", backend.run, _bytes(folder))
+            backend.close()
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         plain = graph_tensors(compiled.program, weights)
         close(compiled.graph, compiled.shapes, plain.__getitem__, folder)
-        reference = partial(run_module, module, weights)
-        loss = lower.measure(task, "fp32", "PyTorch", reference, reference, scored)
-        yield row("fp32", loss, _bytes(folder))
-        for name, symmetric in (("int8", False), ("int8, symmetric for TensorRT", True)):
-            made = folder / "int8.onnx"
-            left = quantise(folder / GRAPH, made, task, reference, calibration, symmetric).left
-            backend = OrtBackend(made, ImageConvention(), {}, False, 0)
-            loss = lower.measure(task, "int8", "integer", reference, backend.run, scored)
-            backend.close()
-            yield row(name, replace(loss, left=left), made.stat().st_size)
-            made.unlink()
-        for name, statistics, source in (
-            ("fp16", True, weights),
-            ("fp16, all operators", False, weights),
-            ("fp16, amplified", True, large),
-            ("fp16, all operators, amplified", False, large),
-        ):
-            graph, program = type_float16(compiled.graph, compiled.program, statistics)
-            tensors = graph_tensors(program, source)
-            close(graph, compiled.shapes, tensors.__getitem__, folder)
-            evaluator = RoundingEvaluator(graph)
-            loss = lower.measure(
-                task, "fp16", "rounding", reference, partial(evaluator.run, weights=tensors), scored
-            )
-            yield row(name, loss, _bytes(folder), len(evaluator.infinite(first, tensors)))
-            if source is large:
-                backend = OrtBackend(folder / GRAPH, ImageConvention(), {}, False, 0)
-                loss = lower.measure(task, "fp16", "upcasting", reference, backend.run, scored)
-                backend.close()
-                yield row(f"{name}, upcasting", loss, _bytes(folder))
-
-
-def print_table(rows: Sequence[Row]) -> None:
-    """All rows, aligned."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = 140
-    table = Table(*HEADER)
-    for i, column in enumerate(table.columns):
-        column.no_wrap = HEADER[i] != "left in fp32"
-        column.justify = "right" if 1 < i < 8 else "left"
-    for row in rows:
-        table.add_row(*cells(row))
-    console.print(table)
-    for name, told in (EVALUATORS | MEASURED).items():
-        console.print(f"{name}: {told}", highlight=False)
-
-
-HEADER = (
-    "task", "form", "MB", "PSNR dB", "clean dB", "change dB", "lost/allowed", "infinite", "left in fp32", "by",
-)  # fmt: skip
-
-
-def cells(row: Row) -> tuple[str, ...]:
-    """A row as text."""
-    fp32 = row.form == "fp32"
-    return (
-        row.task,
-        row.form,
-        f"{row.bytes / 1e6:.2f}",
-        "–" if fp32 else "not finite" if row.psnr_db is None else f"{row.psnr_db:.2f}",
-        f"{row.clean_db:.2f}",
-        "–" if fp32 else f"{row.change_db:+.4f}",
-        "–" if fp32 else f"{row.lost_of_allowed:.3f}",
-        "–" if row.infinite is None else str(row.infinite),
-        ", ".join(row.left) or "none",
-        row.evaluator,
-    )
-
-
-def markdown(rows: Sequence[Row], scored: Mapping[str, str]) -> str:
-    """The table, and how it was measured."""
-    lines = ["| " + " | ".join(HEADER) + " |", "| --- | --- |" + " ---: |" * 6 + " --- | --- |"]
-    lines += ["| " + " | ".join(cells(row)) + " |" for row in rows]
-    lines += ["", *(f"- pictures of {task}: {told}" for task, told in scored.items())]
-    return (
-        "\n".join([*lines, *(f"- {name}: {told}" for name, told in (EVALUATORS | MEASURED).items())]) + "\n"
-    )
+        yield from rows("fp32", "PyTorch", reference, _bytes(folder))
+        yield from integers("int8", folder)
+        if symmetric:
+            yield from integers("int8, symmetric for TensorRT", folder)
+        yield from halves("fp16", folder, weights)
+        if conversions:
+            yield from halves("fp16, all operators", folder, weights)
+            yield from halves("fp16, amplified", folder, large)
+            yield from halves("fp16, all operators, amplified", folder, large)
 
 
 def _bytes(folder: Path) -> int:
@@ -195,13 +131,27 @@ def _bytes(folder: Path) -> int:
     multiple=True,
     metavar="TASK=DIR",
     callback=named,
-    help="Score the task on these pairs.  [default: the shipped photographs, degraded]",
+    help="Score the task on these pairs, too.",
 )
-@click.option("--count", default=8, show_default=True, type=click.IntRange(1), help="Pictures of each task.")
+@click.option(
+    "--photos",
+    type=click.Path(exists=True, path_type=Path),
+    help="Score every task on these clean photographs, degraded.  [default: the shipped ones, degraded by other draws]",
+)
+@click.option("--count", default=8, show_default=True, type=click.IntRange(1), help="Pictures of each kind.")
+@click.option("--symmetric", is_flag=True, help="int8 as TensorRT takes it, too.")
 @click.option("-o", "--output", default=RESULTS, show_default=True, type=click.Path(path_type=Path))
-def command(backbone: str, tasks: tuple[str, ...], pairs: dict[str, str], count: int, output: Path) -> None:
+def command(
+    backbone: str,
+    tasks: tuple[str, ...],
+    pairs: dict[str, str],
+    photos: Path | None,
+    count: int,
+    symmetric: bool,
+    output: Path,
+) -> None:
     """Bytes and PSNR of each shipped task in each precision; written to the folder OUTPUT."""
-    from colora.export.calibration import task_pictures
+    from colora.export.calibration import PICTURES, task_pictures
     from colora.export.compile import compile_graph
     from colora.export.plan import make_plan
     from colora.export.tensors import MergedWeights
@@ -217,27 +167,36 @@ def command(backbone: str, tasks: tuple[str, ...], pairs: dict[str, str], count:
     chosen = tasks or tuple(fitting)
     multiple = checkpoint.backbone.pad.multiple_of
     rows: list[Row] = []
-    told = {}
     with tempfile.TemporaryDirectory() as temporary:
         plan = make_plan(chosen, backbone, output=Path(temporary) / "b", precision="fp16")
         compiled = compile_graph(plan)
         for task in chosen:
             click.echo(f"{task} …", err=True)
-            calibration = task_pictures(task, None, count, multiple)
-            scored = task_pictures(task, Path(pairs[task]), count, multiple) if task in pairs else calibration
-            source = Path(pairs[task]).name if task in pairs else "shipped photographs, degraded"
-            told[task] = f"{source}, {len(scored)}, centres of at most 256×256"
+            calibration = task_pictures(task, None, PICTURES["int8"], multiple)
+            scored = {
+                photos.name if photos else "shipped": task_pictures(task, photos, count, multiple, seed=1)
+            }
+            if task in pairs:
+                scored[Path(pairs[task]).name] = task_pictures(task, Path(pairs[task]), count, multiple)
             weights = MergedWeights(arrays(checkpoint.module), adapters[task])
-            for row in rows_of(task, checkpoint.module, weights, compiled, calibration, scored):
-                click.echo("  ".join(cells(row)[1:6]), err=True)
+            for row in rows_of(
+                task, checkpoint.module, weights, compiled, calibration, scored, symmetric, task == chosen[0]
+            ):
+                click.echo("  ".join(cells(row)[1:-1]), err=True)
                 rows.append(row)
     print_table(rows)
     path = record_path(output, where, "onnxruntime")
     path = path.with_name(f"precision-{path.name}")
     settings = {"backbone": backbone, "count": count, "factor": FACTOR, "passes": list(plan.passes)}
-    content = {"settings": settings, "scored": told, "measured": MEASURED, "rows": [asdict(r) for r in rows]}
+    content = {
+        "settings": settings,
+        "measured": NOTES,
+        "worst": worst(rows),
+        "rows": [asdict(r) for r in rows],
+    }
     write_record(path, "precision", where, content)
-    write_text(path.with_suffix(".md"), markdown(rows, told))
+    heading = f"# Precision of the zoo's tasks ({backbone})\n\n{where.date_utc}, {where.commit[:12]}, {where.packages}"
+    write_text(path.with_suffix(".md"), f"{heading}\n\n{markdown(rows)}")
     click.echo(f"{path} and {path.with_suffix('.md')}")
 
 

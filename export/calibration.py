@@ -2,6 +2,7 @@
 
 none given                  the two photographs that come with colora, degraded as the task says (train/tasks.py)
 a folder of photographs     clean ones, degraded the same way
+                            (fewer than pictures wanted: several windows of each, each with a draw of its own)
 a folder with input/ and target/, or a list of pairs      real ones, as they are
 """
 
@@ -15,7 +16,7 @@ import numpy as np
 from colora.devices.errors import ImageError
 from colora.export.parity import BACKBONE
 from colora.train.pairs import middle, read_pairs
-from colora.train.photos import Pair
+from colora.train.photos import Pair, picture_files, read_rgb, to_float
 from colora.train.tasks import TASKS, Task
 
 if TYPE_CHECKING:
@@ -27,9 +28,10 @@ SMALLEST = 64
 """pixels: below that, means over the picture and activations at its border are not those of a photograph"""
 SHIPPED = "colora.benchmarks.photos"
 """data and no code, named here as text: nothing of colora.benchmarks is imported"""
-EVERY = 1_000_000
-PICTURES = 8
-"""most that precision is measured on"""
+PICTURES = {"fp16": 2, "int8": 16}
+"""precision → most that it is measured on; int8 takes its ranges from every second one and its loss from the others"""
+PLACES = ((0.5, 0.5), (0.0, 0.0), (1.0, 1.0), (0.0, 1.0), (1.0, 0.0))
+"""where windows of one photograph lie, by turns: 0 is its upper or left edge, 1 its lower or right one"""
 
 
 def task_pictures(task: str, source: Path | None, count: int, multiple_of: int, seed: int = 0) -> list[Pair]:
@@ -55,7 +57,7 @@ def task_pictures(task: str, source: Path | None, count: int, multiple_of: int, 
             f"{', '.join(sorted(TASKS))}); give pairs: a folder with input/ and target/"
         )
     else:
-        found = _degraded(task, source or Path(str(files(SHIPPED))), seed)
+        found = _degraded(task, source or Path(str(files(SHIPPED))), count, seed)
     for pair in found:
         if min(pair.clean.shape[:2]) < max(SMALLEST, multiple_of):
             height, width = pair.clean.shape[:2]
@@ -75,15 +77,32 @@ def pictures_of(plan: Plan) -> dict[str, list[Pair]]:
             f"int8 takes its ranges from pictures that the task will see, and how {names[0]!r} degrades pictures is "
             "not known: give --calibrate with pairs, a folder with input/ and target/"
         )
-    found = {name: task_pictures(name, plan.calibrate, PICTURES, multiple) for name in names}
+    found = {name: task_pictures(name, plan.calibrate, PICTURES[plan.precision], multiple) for name in names}
     return {BACKBONE: found[names[0]]} | found
 
 
-def _degraded(task: str, folder: Path, seed: int) -> list[Pair]:
-    """Every photograph of a folder, its degraded picture as training would have made it."""
-    from colora.train.examples import from_photos
+def _degraded(task: str, folder: Path, count: int, seed: int) -> list[Pair]:
+    """At least `count` windows of photographs, every photograph once before any twice, degraded as training does it.
 
-    return list(from_photos(TASKS.get(task, Task(task, "", ())), [folder], EVERY, seed).held_out)
+    From round to round the photographs come in reverse, so that of two every second window is not of the same one.
+    """
+    from colora.train.degradations import degrade
+
+    photos, steps = picture_files(folder), TASKS.get(task, Task(task, "", ())).degradations
+    made: list[Pair] = []
+    photos = photos[:: max(1, len(photos) // count)][:count]
+    for turn in range(-(-count // len(photos))):
+        place = PLACES[turn % len(PLACES)]
+        for file in photos if turn % 2 == 0 else reversed(photos):
+            photo = read_rgb(file)
+            (top, height), (left, width) = (
+                (round(at * max(0, n - SIDE)), min(SIDE, n))
+                for at, n in zip(place, photo.shape[:2], strict=True)
+            )
+            clean = photo[top : top + height, left : left + width]
+            degraded = degrade(to_float(clean), np.random.default_rng([seed, len(made)]), steps)
+            made.append(Pair(file.stem, np.rint(degraded * 255).astype(np.uint8), clean))
+    return made
 
 
 def _cut(pair: Pair, multiple_of: int) -> Pair:

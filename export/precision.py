@@ -63,7 +63,7 @@ class Loss:
     clean_db: float
     """of this precision's"""
     left: tuple[str, ...] = ()
-    """layers left in float32, the most sensitive first"""
+    """layers left in float32: those that always are, then the most sensitive first"""
 
     @property
     def change_db(self) -> float:

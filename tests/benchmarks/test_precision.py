@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from colora.benchmarks.amplified import amplified
-from colora.benchmarks.precision import HEADER, Row, cells, markdown
+from colora.benchmarks.precision_table import HEADER, Row, cells, markdown, worst
 
 
 @pytest.mark.parametrize("name", ["nafnet-tiny", "restormer-tiny"])
@@ -30,20 +30,33 @@ def test_amplified_network_is_the_same_function(name: str) -> None:
     np.testing.assert_allclose(after, before, rtol=0, atol=1e-4 * np.abs(before).max())
 
 
-ROW = Row("rain", "int8", 6_450_000, 48.871, 25.47, -0.031, 0.155, None, ("ending",), "integer kernels")
+ROW = Row(
+    "rain",
+    "int8",
+    "rain100h, 8",
+    6_450_000,
+    48.871,
+    25.47,
+    -0.031,
+    0.155,
+    None,
+    ("ending",),
+    "integer kernels",
+)
 
 
 def test_cells_are_in_the_order_of_the_header() -> None:
     assert dict(zip(HEADER, cells(ROW), strict=True)) == {
         "task": "rain",
         "form": "int8",
+        "pictures": "rain100h, 8",
         "MB": "6.45",
         "PSNR dB": "48.87",
         "clean dB": "25.47",
         "change dB": "-0.0310",
         "lost/allowed": "0.155",
         "infinite": "–",
-        "left in fp32": "ending",
+        "left in fp32": "1: ending",
         "by": "integer kernels",
     }
 
@@ -51,6 +64,16 @@ def test_cells_are_in_the_order_of_the_header() -> None:
 def test_result_that_is_not_finite_is_called_so() -> None:
     from dataclasses import replace
 
-    lines = markdown([replace(ROW, psnr_db=None, infinite=36)], {"rain": "two"}).splitlines()
-    assert "| not finite |" in lines[2] and "| 36 |" in lines[2]
-    assert lines[0].count("|") == lines[1].count("|") == lines[2].count("|")
+    lines = markdown([replace(ROW, psnr_db=None, infinite=36)]).splitlines()
+    assert "| not finite |" in lines[2] and " 36 |" in lines[2]
+    assert len(lines[0]) == len(lines[1]) == len(lines[2])
+    assert [i for i, c in enumerate(lines[0]) if c == "|"] == [i for i, c in enumerate(lines[2]) if c == "|"]
+
+
+def test_worst_row_is_said_in_parts_of_what_is_allowed() -> None:
+    from dataclasses import replace
+
+    rows = [ROW, replace(ROW, task="noise", change_db=-0.25, lost_of_allowed=1.25), replace(ROW, form="fp32")]
+    assert worst(rows) == [
+        "int8: 1 of 2 within what is allowed; at worst noise on rain100h, 8: -0.2500 dB, 1.25 of it"
+    ]

@@ -12,17 +12,19 @@ import onnx
 import pytest
 from colora.devices.errors import BundleError, ImageError, ParityError
 from colora.export import precision
-from colora.export.calibration import task_pictures
+from colora.export.calibration import PICTURES, task_pictures
 from colora.export.parity import run_module
 from colora.export.passes import TARGET_PASSES
 from colora.export.pipeline import Report, export
 from colora.export.precision import NOT_IN, tensor_of
-from colora.export.precision_int8 import Switched, quantise
+from colora.export.precision_int8 import quantise
+from colora.export.sensitivity import Switched
 from colora.runtime.backend_ort import OrtBackend
 from colora.runtime.bundle import open_bundle
 from colora.runtime.manifest import ImageConvention
 from colora.runtime.session import load
 from colora.train.checkpoint import arrays
+from colora.train.photos import Pair
 
 
 def make(nafnet: Any, folder: Path, task: str = "rain", **options: Any) -> Report:
@@ -35,6 +37,7 @@ def make(nafnet: Any, folder: Path, task: str = "rain", **options: Any) -> Repor
 def small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is tested here does not need many pixels."""
     monkeypatch.setattr("colora.export.calibration.SIDE", 96)
+    monkeypatch.setitem(PICTURES, "int8", 2)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +50,9 @@ def plain(nafnet: Any, tmp_path_factory: pytest.TempPathFactory) -> Report:
 def test_int8_bundle_restores_and_says_what_it_lost(nafnet: Any, plain: Report, tmp_path: Path) -> None:
     report = make(nafnet, tmp_path, precision="int8")
     manifest = open_bundle(report.output).manifest
-    assert (manifest.precision, manifest.kind, manifest.float_layers) == ("int8", "merged", ())
+    assert (manifest.precision, manifest.kind) == ("int8", "merged")
+    pooled = {"encoders.0.0.sca.1", "encoders.1.0.sca.1", "decoders.0.0.sca.1", "decoders.1.0.sca.1"}
+    assert {"intro", "ending"} | pooled <= {*manifest.float_layers}  # the picture itself, and one pixel
     assert set(report.files) == {"graph.onnx", "golden.npz", "parity.json", "manifest.json"}
     (found,) = json.loads((report.output / "parity.json").read_text())["precision"]
     assert found["network"] == "rain" and found["precision"] == "int8" and found["psnr_db"] > 43
@@ -65,8 +70,8 @@ def test_only_convolutions_read_8_bits(nafnet: Any, plain: Report, tmp_path: Pat
     # asymmetric activations: what a CPU takes, finer than TensorRT's int8 around 0
     assert any(t.data_type == onnx.TensorProto.UINT8 and onnx.numpy_helper.to_array(t).any() for t in zeros)
     makers = {name: node for node in graph.node for name in node.output}
-    kernels = [n for n in graph.node if n.op_type == "Conv"]
-    assert kernels and all(
+    kernels = [n for n in graph.node if n.op_type == "Conv" and n.input[1] in makers]  # quantised
+    assert len(kernels) > 4 and all(
         makers[name].op_type == "DequantizeLinear" for n in kernels for name in n.input[:2]
     )
     for node in graph.node:
@@ -75,6 +80,30 @@ def test_only_convolutions_read_8_bits(nafnet: Any, plain: Report, tmp_path: Pat
         for name in node.input:
             if name in makers and makers[name].op_type == "DequantizeLinear":
                 assert makers[makers[makers[name].input[0]].input[0]].op_type == "Conv"
+
+
+def test_windows_of_few_photographs_differ_in_place_and_draw() -> None:
+    pairs = task_pictures("rain", None, 8, 16)
+    assert len(pairs) == 8 and all(pair.clean.shape == (96, 96, 3) for pair in pairs)
+    assert len({pair.clean.tobytes() for pair in pairs}) == len({p.degraded.tobytes() for p in pairs}) == 8
+    # ranges come from every second one: of both photographs, and so does the loss
+    assert {p.name for p in pairs[::2]} == {p.name for p in pairs[1::2]} == {"city", "dahlia"}
+
+
+def test_ranges_and_loss_come_from_different_pictures(
+    nafnet: Any, plain: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is calibrated on grey pictures must say what it does to photographs."""
+    monkeypatch.setitem(precision.LIMITS, "int8", precision.Limit(0.0, 99.0))
+    photos = task_pictures("rain", None, 2, 16)
+    flat = [Pair("flat", np.full_like(p.clean, 100), np.full_like(p.clean, 100)) for p in photos]
+    graph = plain.output / "graph.onnx"
+    reference = OrtBackend(graph, ImageConvention(), {}, False, 1).run
+
+    def loss(pairs: list[Pair]) -> float:
+        return quantise(graph, tmp_path / "int8.onnx", "rain", reference, pairs, symmetric=False).psnr_db
+
+    assert loss([flat[0], photos[1]]) + 3 < loss(photos)
 
 
 def test_switches_turn_each_layer_off_and_on(nafnet: Any, plain: Report, tmp_path: Path) -> None:
@@ -90,10 +119,14 @@ def test_switches_turn_each_layer_off_and_on(nafnet: Any, plain: Report, tmp_pat
         exact = OrtBackend(source, ImageConvention(), {}, False, 1).run(image)
         low = OrtBackend(made, ImageConvention(), {}, False, 1).run(image)
         model = onnx.load(made)
-        layers = [n.name for n in model.graph.node if n.op_type == "Conv"]
+        convolutions = [n for n in model.graph.node if n.op_type == "Conv"]
+        made_here = {name for n in model.graph.node for name in n.output}
+        layers = [n.name for n in convolutions if n.input[1] in made_here]
         named = onnx.load(source)
-        for node, name in zip((n for n in named.graph.node if n.op_type == "Conv"), layers, strict=True):
-            node.name = name
+        for node, other in zip(
+            (n for n in named.graph.node if n.op_type == "Conv"), convolutions, strict=True
+        ):
+            node.name = other.name
         onnx.save(named, tmp_path / "named.onnx")
         switched.append(Switched(tmp_path / "named.onnx", made, layers))
     # float32 in another order
