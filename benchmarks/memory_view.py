@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from colora.benchmarks.memory_rows import SHARED, Row, RowRatio
+from colora.benchmarks.section import Plot, Series
 
 
 def print_tables(rows: Sequence[Row], ratios: Sequence[RowRatio], latencies: Mapping[str, Any]) -> None:
@@ -46,20 +47,27 @@ def print_tables(rows: Sequence[Row], ratios: Sequence[RowRatio], latencies: Map
 
 def plot(rows: Sequence[Row], path: Path) -> None:
     """Resident memory against the number of tasks, one line a system, as PNG."""
+    series = []
+    for system in dict.fromkeys(row.system for row in rows):
+        own = [row for row in rows if row.system == system]
+        name = system if system == SHARED else f"whole models, {system}"
+        series.append(Series(name, tuple(r.tasks for r in own), tuple(r.rss_bytes / 1e6 for r in own)))
+    title, y = "Resident memory of N tasks", "RSS above an empty process (MB)"
+    save(Plot(title, "tasks", y, tuple(series)), path)
+
+
+def save(plot: Plot, path: Path) -> None:
+    """A plot of lines as PNG, the first one thick."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot(
-        xlabel="tasks", ylabel="RSS above an empty process (MB)", title="Resident memory of N tasks"
-    )
-    for system in dict.fromkeys(row.system for row in rows):
-        line = [(row.tasks, row.rss_bytes / 1e6) for row in rows if row.system == system]
-        name, width = (system, 2.5) if system == SHARED else (f"whole models, {system}", 1.2)
-        axes.plot(*zip(*line, strict=True), marker="o", linewidth=width, label=name)
+    axes = figure.add_subplot(xlabel=plot.x, ylabel=plot.y, title=plot.title)
+    for number, line in enumerate(plot.series):
+        axes.plot(line.x, line.y, marker="o", linewidth=1.2 if number else 2.5, label=line.name)
     axes.set_ylim(bottom=0)
-    axes.set_xticks(sorted({row.tasks for row in rows}))
+    axes.set_xticks(sorted({x for line in plot.series for x in line.x}))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     figure.savefig(path, dpi=120)

@@ -13,8 +13,10 @@ from typing import Any
 
 import click
 from colora.benchmarks.memory_rows import SHARED
+from colora.benchmarks.memory_systems import ORT, ORT_BEST, REFIT
 from colora.benchmarks.record import RESULTS
 from colora.benchmarks.script import run
+from colora.benchmarks.section import Section
 from colora.devices.errors import ReportError
 from colora.runtime.atomic import write_text
 
@@ -110,6 +112,34 @@ def memory_table(record: Record, file: str) -> str:
     ) + _markdown(header, lines, left=0)
 
 
+def systems_table(record: Record, file: str) -> str:
+    """The same of a record of the memory scenario: rows where ours and ONNX Runtime's were measured."""
+    section = Section.read(record["section"])
+    names = [column.name for column in section.columns]
+    told = [dict(zip(names, row, strict=True)) for row in section.rows]
+    rows = {(row["N"], row["tasks kept as"]): row for row in told if row["RSS"] is not None}
+    lines = []
+    for n in COUNTS:
+        found = [rows.get((n, name)) for name in (REFIT, ORT, ORT_BEST)]
+        if None in found:
+            continue
+        ours, default, best = [(float(row["files"]), float(row["RSS"])) for row in found if row]  # type: ignore[arg-type]
+        cells = [f"{files:.1f} MB, {rss:.0f} MB" for files, rss in (ours, default)]
+        ratios = f"{default[1] / ours[1]:.2f}, {best[1] / ours[1]:.2f}"
+        lines.append([str(n), *cells, f"{best[1]:.0f} MB", f"{default[0] / ours[0]:.2f}", ratios])
+    size = record["settings"]["size"]
+    header = [
+        *("N", "colora: files, RSS", "N models, default", "N models, best with all resident", "files ×"),
+        "RSS × default, best",
+    ]
+    return _caption(
+        f"Memory of N tasks at {size}×{size}, one backbone with adapters against N fully tuned models in ONNX Runtime, "
+        f"all resident, at its default and its best setting known to us ({_when(record)}, {_where(record)}; RSS above "
+        "an empty ONNX Runtime process; `python -m colora.benchmarks.scenario_memory BUNDLE`; OpenVINO, PyTorch, the "
+        f"settings and what the memory model predicts in the [record]({file})):"
+    ) + _markdown(header, lines, left=0)
+
+
 def compiled_table(record: Record, file: str) -> str:
     """Times of the compiled graph against a plain export."""
     form = list(record["forms"])[-1]
@@ -142,6 +172,8 @@ TABLES: dict[str, Callable[[Record, str], str]] = {
     "compiled": compiled_table,
 }
 """Kind of record → its table."""
+SYSTEMS = "memory-systems"
+"""Kind of the memory scenario's record, which takes the place of `memory` where there is one."""
 
 
 def newest(kind: str, folder: Path) -> tuple[Record, str]:
@@ -168,8 +200,11 @@ def renewed(text: str, folder: Path) -> str:
             raise ReportError(
                 f"expected one line {begin!r}, and behind it one {end!r}: put them around the table"
             )
-        record, file = newest(name, folder)
-        made = table(record, (RESULTS / file).as_posix())
+        try:
+            record, file = newest(SYSTEMS if name == "memory" else name, folder)
+        except ReportError:
+            record, file = newest(name, folder)
+        made = (systems_table if record["kind"] == SYSTEMS else table)(record, (RESULTS / file).as_posix())
         text = text[: text.index(begin) + len(begin)] + f"\n{made}\n" + text[text.index(end) :]
     return text
 

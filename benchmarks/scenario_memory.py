@@ -1,6 +1,6 @@
 """Memory of N tasks: colora's two policies against N fully tuned models, measured and predicted.
 
-`python -m colora.benchmarks.scenario_memory BUNDLE` prints the table and writes a record. Linux only.
+`python -m colora.benchmarks.scenario_memory BUNDLE` prints the table and writes a record and a plot. Linux only.
 """
 
 import os
@@ -35,6 +35,7 @@ from colora.benchmarks.memory_table import (
     gpu_curve,
     sentence,
 )
+from colora.benchmarks.memory_view import save
 from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty, write_record
 from colora.benchmarks.resident import Memory
 from colora.benchmarks.scenario_latency import lines
@@ -230,7 +231,8 @@ def command(
     path = path.with_name(f"memory-systems-{path.name}")
     settings = asdict(given) | {"scratch": "", "pairs": []}
     write_record(path, "memory-systems", where, {"settings": settings, "section": asdict(found)})
-    click.echo(f"record: {path}")
+    save(found.plots[0], path.with_suffix(".png"))
+    click.echo(f"{path} and {path.with_suffix('.png')}")
 
 
 if __name__ == "__main__":

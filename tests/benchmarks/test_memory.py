@@ -27,7 +27,8 @@ from colora.benchmarks.record import FORMAT, Environment, slug
 from colora.benchmarks.resident import Memory, in_fresh_process, memory_now, parse_memory
 from colora.benchmarks.scenario_memory import fit_memory, why
 from colora.benchmarks.scenarios import INPUT, OUTPUT, PEERS, open_model, picture, tensor_of
-from colora.benchmarks.section import Section
+from colora.benchmarks.schema import read_record
+from colora.benchmarks.section import Column, Plot, Section, Series
 from colora.benchmarks.settings import Settings
 from colora.devices.errors import BackendError
 from colora.devices.probe import Sources
@@ -210,6 +211,21 @@ def test_section_measures_predicts_and_extrapolates(
     assert beyond["how"] == "extrapolated: too little disk for so many models"
     assert Section.read(json.loads(json.dumps(asdict(found)))) == found
     assert found.plots[0].series[-1].name == f"{ORT} (extrapolated)"
+
+
+def test_the_command_writes_a_record_and_a_plot(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plot = Plot("Memory", "tasks", "MB", (Series("a", (1, 2), (3.0, 4.0)), Series("b", (1, 2), (5.0, 9.0))))
+    found = Section("memory", "Memory", "said", (Column("N"),), ((1,),), (plot,))
+    monkeypatch.setattr(scenario_memory, "section", lambda *_: found)
+    told = CliRunner().invoke(
+        scenario_memory.command, [str(bundle), "-o", str(tmp_path)], catch_exceptions=False
+    )
+    (path,) = tmp_path.glob("memory-systems-*.json")
+    assert f"{path} and {path.with_suffix('.png')}" in told.output
+    assert Section.read(read_record(path)["section"]) == found
+    assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
 class NVMLError(Exception):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from colora.benchmarks.memory_systems import ORT, ORT_BEST, REFIT
 from colora.benchmarks.readme_table import (
     BEGIN,
     END,
@@ -18,8 +21,10 @@ from colora.benchmarks.readme_table import (
     newest,
     quality_table,
     renewed,
+    systems_table,
 )
 from colora.benchmarks.record import RESULTS
+from colora.benchmarks.section import Column, Section
 from colora.devices.errors import ReportError
 
 ROOT = Path(__file__).parents[2]
@@ -90,6 +95,30 @@ def test_memory_names_the_peers_best_setting_with_all_models_open() -> None:
     assert (
         "the median of 3 runs; `python -m colora.benchmarks.memory --all --repeats 3 --rounds 7`" in caption
     )
+
+
+def systems_record(n: int, rss: dict[str, float | None], date: str = "2026-01-09") -> dict[str, Any]:
+    """What the memory scenario writes."""
+    names = ("tasks kept as", "N", "files", "RSS")
+    rows = tuple((system, n, 50.0 if system == REFIT else 200.0, value) for system, value in rss.items())
+    section = Section("memory", "Memory", "", tuple(Column(name) for name in names), rows)
+    where = WHERE | {"date_utc": date}
+    content = {"kind": "memory-systems", "environment": where, "settings": {"size": 64}}
+    told: dict[str, Any] = json.loads(json.dumps(content | {"section": asdict(section)}))
+    return told
+
+
+def test_a_record_of_the_memory_scenario_takes_the_place_of_the_older_kind(tmp_path: Path) -> None:
+    record = systems_record(4, {REFIT: 100.0, ORT: 640.0, ORT_BEST: 90.0})
+    assert rows_of(systems_table(record, "r/x.json")) == [
+        "| 4 | 50.0 MB, 100 MB | 200.0 MB, 640 MB | 90 MB | 4.00 | 6.40, 0.90 |"
+    ]
+    assert not rows_of(systems_table(systems_record(4, {REFIT: 100.0, ORT: None, ORT_BEST: 90.0}), "x"))
+    for file in (ROOT / RESULTS).glob("*.json"):
+        shutil.copy(file, tmp_path)
+    (tmp_path / "memory-systems-x.json").write_text(json.dumps(record))
+    text = renewed((ROOT / "README.md").read_text("utf-8"), tmp_path)
+    assert "| 4 | 50.0 MB, 100 MB | 200.0 MB, 640 MB | 90 MB | 4.00 | 6.40, 0.90 |" in text
 
 
 def test_compiled_takes_the_last_form() -> None:
