@@ -9,12 +9,11 @@ through a Reshape, which costs nothing. In an optimised graph, saved, this repla
 | order, DepthToSpace DCR, blocks | (s, s, C/b, H, W, b) → (C/b, H, s, W, s, b), whole blocks moved |
 | a depthwise 1×1 convolution of ones, + y | x + y |
 | order, x ∘ a per channel, blocks, 1×1 kernel W | W·diag(a), on x: W has fewer numbers than a picture |
-| Σx²/C and Σx/C as convolutions, 1/σ spread by one | sums over (C/b, b), 1/σ per pixel times (C/b, H·W, b) |
 | x + W ∗ y, sizes not known | the same, of one size by name: written over x, which is not copied first |
 
 The third is exact but for rounding, since a sum of products with a·w is one of a·x with w. Weights stay the
 initializers that they are, read when the graph runs: edits are seen. None of this is promised by ONNX Runtime. So each
-replacement looks for exactly the operators that passes of export/ (moments, shuffle, blocks) and the optimiser make, a
+replacement looks for exactly the operators that passes of export/ (shuffle, blocks) and the optimiser make, a
 graph in which they are not found stays as it is, and golden checks compare what the graph then computes.
 """
 
@@ -29,11 +28,8 @@ from colora.runtime.onnx_write import Shape, integers, rewrite
 from colora.runtime.ort_graph import OptimisedGraph
 from colora.runtime.ort_layout import DOMAIN
 
-OPSET = 18
+OPSET = 15
 """Whose operators are written here; graphs of an older one stay as they are."""
-SUMMED = 8
-"""Most blocks of channels that are summed here for a norm. Convolutions sum more of them faster (measured at 256×256:
-0.8 of their time for 2 to 8 blocks, 1.1 for 16, 1.2 for 32)."""
 
 Change = tuple[Sequence[Node], Sequence[Node]]
 """Operators, the last of which makes what others read, and those that make it instead."""
@@ -49,7 +45,7 @@ def use_blocks(saved: Path, block: int) -> int:
         return 0
     graph = OptimisedGraph(file, saved.parent, block)
     count = 0
-    for find in (_shuffle, _ones, _attention, _norm):
+    for find in (_shuffle, _ones, _attention):
         for name in [node.outputs[0] for node in graph.nodes()]:
             change = find(graph, graph.made[name]) if name in graph.made else None
             if change and graph.replace(*change):
@@ -151,70 +147,6 @@ def _per_channel(graph: OptimisedGraph, name: str) -> bool:
             return False
         name = conv.inputs[0]
     return graph.maker(name, "GlobalAveragePool", DOMAIN) is not None
-
-
-def _norm(graph: OptimisedGraph, node: Node) -> Change | None:
-    """From 1/σ back to what it is of: see export/pass_moments.py."""
-    if (node.op, node.domain) != ("Reciprocal", ""):
-        return None
-    chain = [node]
-    for op in ("Sqrt", "Add", "Relu", "Sub"):
-        found = [made for name in chain[-1].inputs if (made := graph.maker(name, op)) is not None]
-        if len(found) != 1:
-            return None
-        chain.append(found[0])
-    _, _, shifted, relu, difference = chain
-    epsilon = [name for name in shifted.inputs if name != relu.outputs[0]]
-    squares, square = (graph.ordered(name) for name in difference.inputs)
-    of_squares, product = graph.maker(squares, "Conv", DOMAIN), graph.maker(square, "Mul")
-    mean = graph.maker(product.inputs[0], "Conv", DOMAIN) if product is not None else None
-    spread = graph.only_reader(node.outputs[0], "Conv", DOMAIN)
-    scaled = graph.only_reader(spread.outputs[0], "Mul") if spread is not None else None
-    if of_squares is None or product is None or mean is None or spread is None or scaled is None:
-        return None
-    x, squared = mean.inputs[0], graph.maker(of_squares.inputs[0], "Mul")
-    if squared is None or {*squared.inputs} != {x} or {*product.inputs} != {mean.outputs[0]}:
-        return None
-    if {*scaled.inputs} != {x, spread.outputs[0]} or len(epsilon) != 1:
-        return None
-    b, channels = graph.block, graph.shape(spread.inputs[1])[0]
-    if channels % b or channels // b > SUMMED or not np.all(graph.numbers(spread.inputs[1]) == 1):
-        return None
-    if not all(_is_mean(graph, conv, channels) for conv in (mean, of_squares)) or not _plain(spread):
-        return None
-    name, axes = scaled.outputs[0], graph.ints(1, 3)
-    keep = integers(keepdims=1)
-
-    def part(label: str) -> str:
-        return f"{name} {label}"
-
-    new = [
-        _node("Reshape", [x, graph.ints(1, channels // b, -1, b)], part("view")),
-        _node("ReduceSumSquare", [part("view"), axes], part("sum of squares"), *keep),
-        _node("Mul", [part("sum of squares"), graph.number(1 / channels)], part("mean square")),
-        _node("ReduceMean", [part("view"), axes], part("mean"), *keep),
-        _node("Mul", [part("mean"), part("mean")], part("square")),
-        _node("Sub", [part("mean square"), part("square")], part("difference")),
-        _node("Relu", [part("difference")], part("variance")),
-        _node("Add", [part("variance"), epsilon[0]], part("shifted")),
-        _node("Sqrt", [part("shifted")], part("sigma")),
-        _node("Reciprocal", [part("sigma")], part("rstd")),
-        _node("Mul", [part("view"), part("rstd")], part("product")),
-        _node("Shape", [x], part("sizes")),
-        _node("Reshape", [part("product"), part("sizes")], name),
-    ]
-    orders = [graph.made[input] for input in difference.inputs]
-    old = [squared, of_squares, mean, product, *orders, *reversed(chain), spread, scaled]
-    return old, new
-
-
-def _is_mean(graph: OptimisedGraph, conv: Node, channels: int) -> bool:
-    """Whether its first output channel is the mean of `channels`, and it has no other."""
-    kernel, b = graph.numbers(conv.inputs[1]), graph.block
-    if kernel.shape != (b, channels, 1, 1) or len(conv.inputs) != 2 or not _plain(conv):
-        return False
-    first = kernel.reshape(channels, b)[:, 0]
-    return bool(np.all(first == np.float32(1 / channels)) and np.count_nonzero(kernel) == channels)
 
 
 def _sums(graph: OptimisedGraph) -> dict[str, Shape]:

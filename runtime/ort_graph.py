@@ -84,8 +84,3 @@ class OptimisedGraph:
         name = f"blocks {' '.join(map(str, values))}"
         self.constants[name] = np.array(values, np.int64)
         return name
-
-    def number(self, value: float) -> str:
-        name = f"blocks {value!r}"
-        self.constants[name] = np.array(value, np.float32)
-        return name
