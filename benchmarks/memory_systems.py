@@ -1,8 +1,8 @@
 """Ways to hold N tasks that the memory scenario measures, with the settings of each; memory_held.py holds them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from colora.benchmarks.scenarios import PEERS, Peer
+from colora.benchmarks.scenarios import PEERS
 
 
 @dataclass(frozen=True)
@@ -34,20 +34,12 @@ ORT, ORT_BEST, ORT_TURNS = (
 )
 OPENVINO, TORCH = "OpenVINO, N models, best", "PyTorch, N modules, best"
 
-MAPPED = (
-    "one arena for all sessions (session.use_env_allocators), extended as requested, enable_mem_pattern and "
-    "enable_mem_reuse off, weights read from the mapped file (level EXTENDED, session.disable_prepacking=1)"
-)
+MAPPED = PEERS["shared arena, mapped"]
 ORT_SETTINGS = {
     ORT: PEERS["default"],
-    ORT_BEST: Peer("best", MAPPED, "shared", prepack=False, planned=False),
-    ORT_TURNS: Peer(
-        "reopened",
-        f"{MAPPED}; opened anew for every change of task",
-        "shared",
-        prepack=False,
-        planned=False,
-        all_open=False,
+    ORT_BEST: MAPPED,
+    ORT_TURNS: replace(
+        MAPPED, name="reopened", told=f"{MAPPED.told}; opened anew for every change of task", all_open=False
     ),
 }
 """By system."""

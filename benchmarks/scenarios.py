@@ -59,6 +59,14 @@ PEERS = {
             prepack=False,
         ),
         Peer(
+            "shared arena, mapped",
+            "one arena for all sessions, extended as requested, enable_mem_pattern and enable_mem_reuse off, weights "
+            "read from the mapped file (level EXTENDED, session.disable_prepacking=1)",
+            "shared",
+            prepack=False,
+            planned=False,
+        ),
+        Peer(
             "one at a time",
             "no arena; one session, opened anew for every change of task",
             "none",
