@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -22,18 +24,24 @@ OURS, EAGER, COMPILED = "openvino: ours, merged", "torch: eager, channels_last",
 REFERENCES = (ORT, OPENVINO, OURS, EAGER, COMPILED)
 NAMES, BACKBONE = "forms.txt", "backbone.txt"
 """Files beside the forms: their names, ours for the two targets first; and what load_backbone takes."""
+FEWEST, PAUSE = 3, 0.05
+"""Rounds at least, whatever they take; seconds before each call."""
 GEMM = "2048³ product: "
 SIDE = 2048
 TOLERANCE = {"": 1e-4, "bf16": 3e-2}
 """Of fp32 what every export is held to; of bf16 the tolerance of golden outputs; in units of the image range."""
 
 
-def measure(folder: str, size: str, threads: str, rounds: str, compiled: str) -> dict[str, Any]:
+def measure(
+    folder: str, size: str, threads: str, rounds: str, compiled: str, seconds: str = "inf"
+) -> dict[str, Any]:
     """Everything in `folder` on one image, size×size.
 
-    compiled: `1` with torch.compile. Returns name → {n, ms_p50, ms_p95, ratio_to: reference → quartiles, gflops,
-    share_of_gemm, largest difference from plain ONNX Runtime}. Raises: ParityError.
+    compiled: `1` with torch.compile. seconds: that all may take; rounds are left out for it, down to FEWEST.
+    Returns name → {n, ms_p50, ms_p95, ratio_to: reference → quartiles, gflops, share_of_gemm, largest_difference and
+    psnr_db from plain ONNX Runtime}. Raises: ParityError.
     """
+    begin = time.perf_counter()
     from colora.export.cost import cost
     from onnx import load
 
@@ -42,7 +50,12 @@ def measure(folder: str, size: str, threads: str, rounds: str, compiled: str) ->
     calls = networks(Path(folder), side, image, n, compiled == "1")
     errors = compare(calls)
     products = gemms(n)
-    times = interleave(calls | products, int(rounds))
+    every = calls | products
+    interleave(every, 1, warmups=0)  # the first runs of all, some of which take long
+    once = sum(sum(ms) for ms in interleave(every, 1, warmups=0).values()) / 1e3 + PAUSE * len(every)
+    left = float(seconds) - (time.perf_counter() - begin)
+    count = int(max(FEWEST, min(int(rounds), left / once)))
+    times = interleave(every, count, warmups=1, pause_s=PAUSE)
     best = min(products, key=lambda name: summary(times[name]).ms_p50)
     floor = load(Path(folder) / size / CONVOLUTIONS)
     flops = {name: 2 * SIDE**3 for name in products} | dict.fromkeys(calls, cost(floor, side, side).flops)
@@ -50,7 +63,7 @@ def measure(folder: str, size: str, threads: str, rounds: str, compiled: str) ->
     for name, ms in times.items():
         row: dict[str, Any] = asdict(summary(ms))
         if name in calls:
-            row["largest_difference"] = errors[name]
+            row["largest_difference"], row["psnr_db"] = errors[name]
             references = [other for other in REFERENCES if other in times]
             row["ratio_to"] = {other: asdict(paired_ratio(ms, times[other])) for other in references}
         row["gflops"] = flops[name] / row["ms_p50"] / 1e6
@@ -59,16 +72,20 @@ def measure(folder: str, size: str, threads: str, rounds: str, compiled: str) ->
     return rows
 
 
-def compare(calls: Calls) -> dict[str, float]:
-    """Name → largest difference from the plain graph in ONNX Runtime. Raises: ParityError for more than TOLERANCE."""
+def compare(calls: Calls) -> dict[str, tuple[float, float | None]]:
+    """Name → largest difference from the plain graph in ONNX Runtime, and PSNR in dB (peak 1; None where all is equal).
+
+    Raises: ParityError for more than TOLERANCE.
+    """
     expected, found = calls[ORT](), {}
     for name, call in calls.items():
-        found[name] = float(np.abs(call() - expected).max())
+        difference = call() - expected
+        largest = float(np.abs(difference).max())
         limit = TOLERANCE["bf16" if "bf16" in name else ""]
-        if not found[name] <= limit:
-            raise ParityError(
-                f"{name}: differs from the plain export by {found[name]:.3g}, more than {limit:g}"
-            )
+        if not largest <= limit:
+            raise ParityError(f"{name}: differs from the plain export by {largest:.3g}, more than {limit:g}")
+        square = float(np.square(difference, dtype=np.float64).mean())
+        found[name] = largest, -10 * math.log10(square) if square else None
     return found
 
 

@@ -26,6 +26,8 @@ def test_a_run_fills_the_record(tiny: Tiny, tmp_path: Path) -> None:
         "16",
         "--rounds",
         "2",
+        "--minutes",
+        "0.01",
         "--threads",
         "1",
         "--no-compile",
@@ -49,7 +51,10 @@ def test_a_run_fills_the_record(tiny: Tiny, tmp_path: Path) -> None:
     for name in rows.keys() - {*products}:
         assert rows[name]["ratio_to"][name if name in (ORT, OPENVINO) else ORT]["p50"] > 0
         assert rows[name]["gflops"] > 0 and rows[name]["largest_difference"] < 1e-2
-    assert rows[ORT]["ratio_to"][ORT]["p50"] == 1
+    assert (
+        rows[ORT]["ratio_to"][ORT]["p50"] == 1 and rows[ORT]["n"] == 3
+    )  # the fewest, whatever was asked for
+    assert rows[ORT]["psnr_db"] is None and rows[OURS]["psnr_db"] > 40
     text = file.with_suffix(".md").read_text()
     assert f"| {OURS} |" in text and "aim: at most 0.9" in text
 
