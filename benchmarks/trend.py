@@ -64,8 +64,8 @@ HEADLINES: dict[str, tuple[Headline, ...]] = {
         Headline("Start to first picture", "ms", r"demands / ((?:first|later) start|bare .* script) / value"),
     ),
     "quality": (
-        Headline("PSNR with adapter", "dB", r"nafnet-small / scores / (.+) / adapter / psnr_db"),
-        Headline("PSNR of the backbone alone", "dB", r"nafnet-small / scores / (.+) / backbone / psnr_db"),
+        Headline("PSNR with adapter", "dB", r"(?:nafnet-small / )?scores / (.+) / adapter / psnr_db"),
+        Headline("PSNR of the backbone alone", "dB", r"(?:nafnet-small / )?scores / (.+) / backbone / psnr_db"),
     ),
     "soak": (Headline("Growth of memory in a soak", "share", r"(growth)"),),
     "latency": (

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from colora.devices.errors import BackendError, MissingExtra, UnknownName
-from colora.runtime import backend_ort
+from colora.runtime import backend_ort, ort_open
 from colora.runtime.backend import BACKENDS, backend_class
 from colora.runtime.backend_null import NullBackend
 from colora.runtime.backend_ort import OrtBackend
@@ -45,7 +45,7 @@ def test_every_switchable_tensor_follows_edits(
     ort_bundle: Path, pristine: Any, order: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if order == "their own":
-        monkeypatch.setattr(backend_ort, "find_layout", lambda *_: {})
+        monkeypatch.setattr(ort_open, "find_layout", lambda *_: {})
     backend = opened(ort_bundle, pristine, True)
     before = backend.run(golden_input())
     for name, tensor in pristine.items():
@@ -73,7 +73,7 @@ def test_without_the_optimised_graph_weights_stay_in_their_own_order(
     def save(*_: Any) -> None:
         raise fails
 
-    monkeypatch.setattr(backend_ort, "save_optimised", save)
+    monkeypatch.setattr(ort_open, "save_optimised", save)
     found = opened(ort_bundle, pristine, True).run(golden_input())
     assert np.abs(found - mini.forward(golden_input())).max() < CLOSE
 
@@ -90,15 +90,15 @@ def test_the_probe_notices_a_session_that_ignores_edits(
     ort_bundle: Path, pristine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sessions over copies of the buffers stand for what full optimisation does to large convolutions."""
-    real = backend_ort._open_in_order
+    real = backend_ort.open_in_order
 
     def deaf(graph: Path, weights: Any, threads: int) -> Any:
         opened = real(graph, weights, threads)
         copies = {name: buffer.copy() for name, buffer in opened.buffers.items()}
         return opened._replace(buffers=copies, held=opened)
 
-    monkeypatch.setattr(backend_ort, "_open_in_blocks", lambda graph, weights, threads: None)
-    monkeypatch.setattr(backend_ort, "_open_in_order", deaf)
+    monkeypatch.setattr(backend_ort, "open_in_blocks", lambda graph, weights, threads: None)
+    monkeypatch.setattr(backend_ort, "open_in_order", deaf)
     with pytest.raises(BackendError, match=r"ignores in-place changes of w1, .*: use policy='merged'"):
         opened(ort_bundle, pristine, True)
 

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from colora.runtime.backend_ort import OrtBackend, save_optimised
+from colora.runtime.backend_ort import OrtBackend
 from colora.runtime.manifest import ImageConvention
 from colora.runtime.onnx_file import read_onnx
 from colora.runtime.ort_blocks import use_blocks
 from colora.runtime.ort_layout import find_layout
+from colora.runtime.ort_open import save_optimised
 from colora.runtime.weights import Array
 
 C = 32

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from colora.devices.errors import BundleError
-from colora.runtime import backend_ort, ort_kept
+from colora.runtime import ort_kept, ort_open
 from colora.runtime.backend_ort import OrtBackend
 from colora.runtime.golden import golden_input
 from colora.runtime.manifest import ImageConvention
@@ -58,13 +58,13 @@ def result(graph: Path) -> Array:
 
 def made(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Grows by each graph that is optimised from now on."""
-    graphs, real = [], backend_ort.save_optimised
+    graphs, real = [], ort_open.save_optimised
 
     def save(graph: Path, *rest: Any) -> None:
         graphs.append(graph)
         real(graph, *rest)
 
-    monkeypatch.setattr(backend_ort, "save_optimised", save)
+    monkeypatch.setattr(ort_open, "save_optimised", save)
     return graphs
 
 

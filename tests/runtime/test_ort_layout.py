@@ -67,7 +67,7 @@ def graph(tmp_path: Path) -> Path:
 
 
 def test_what_the_optimiser_folded_is_missing(graph: Path) -> None:
-    from colora.runtime.backend_ort import save_optimised
+    from colora.runtime.ort_open import save_optimised
 
     shapes = {"w": (32, 3, 3, 3), "b": (32,), "v": (3, 32, 1, 1), "c": (3,), "lost": (1, 3, 1, 1)}
     saved = graph.with_name("saved.onnx")
