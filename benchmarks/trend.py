@@ -65,7 +65,9 @@ HEADLINES: dict[str, tuple[Headline, ...]] = {
     ),
     "quality": (
         Headline("PSNR with adapter", "dB", r"(?:nafnet-small / )?scores / (.+) / adapter / psnr_db"),
-        Headline("PSNR of the backbone alone", "dB", r"(?:nafnet-small / )?scores / (.+) / backbone / psnr_db"),
+        Headline(
+            "PSNR of the backbone alone", "dB", r"(?:nafnet-small / )?scores / (.+) / backbone / psnr_db"
+        ),
     ),
     "soak": (Headline("Growth of memory in a soak", "share", r"(growth)"),),
     "latency": (
