@@ -70,7 +70,7 @@ def _sizes(context: click.Context, option: click.Parameter, value: str) -> tuple
 @click.option("--rounds", default=10, show_default=True, type=click.IntRange(2))
 @click.option(
     "--minutes",
-    default=4.5,
+    default=4.1,
     show_default=True,
     type=click.FloatRange(0, min_open=True),
     help="For all, about.",

@@ -36,17 +36,17 @@ class Scenario:
 
 SCENARIOS = {
     "memory": Scenario(
-        "colora.benchmarks.scenario_memory", "Memory against the number of tasks", "bench", 70
+        "colora.benchmarks.scenario_memory", "Memory against the number of tasks", "bench", 58
     ),
     "peers": Scenario("colora.benchmarks.scenario_peers", "Against the alternatives", "bench", 14, fixed=100),
-    "latency": Scenario("colora.benchmarks.scenario_latency", "Latency and switching", "ort", 50),
-    "quality": Scenario("colora.benchmarks.scenario_quality", "Quality against size", "train", 18),
+    "latency": Scenario("colora.benchmarks.scenario_latency", "Latency and switching", "ort", 40),
+    "quality": Scenario("colora.benchmarks.scenario_quality", "Quality against size", "train", 14),
     "ops": Scenario("colora.benchmarks.scenario_ops", "Where the time goes", "ort", 4),
-    "scaling": Scenario("colora.benchmarks.scenario_scaling", "How cost grows", "bench", 12),
+    "scaling": Scenario("colora.benchmarks.scenario_scaling", "How cost grows", "bench", 10),
     "device": Scenario("colora.benchmarks.scenario_device", "What it does to the machine", "ort", 5),
     "environment": Scenario("colora.benchmarks.scenario_environment", "What it was measured with", "ort", 1),
 }
-"""Shares: about the seconds that each needs for rows that are worth having; a report of 4.5 minutes gives them."""
+"""Shares: about the seconds that each needs for rows that are worth having; a report of 4.1 minutes gives them."""
 LAST = "peers"
 """Converts the network for each of them: it runs when the others have had their shares."""
 STOPPED = "Not measured: stopped by Ctrl-C."
