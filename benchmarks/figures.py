@@ -113,7 +113,7 @@ def _of_section(section: Section) -> Iterator[tuple[tuple[str, ...], Found]]:
 
 def _counts(column: Column, cell: Cell) -> bool:
     """A number that says what a row is of; how often it was measured says nothing."""
-    return column.name not in COUNTS and isinstance(cell, int) and column.unit in ("", "px")
+    return column.name not in COUNTS and isinstance(cell, int) and column.unit in ("", "px", "tasks")
 
 
 def _is_bound(name: str, places: Mapping[str, int]) -> bool:

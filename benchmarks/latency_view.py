@@ -55,9 +55,9 @@ class Times:
 
 
 BETWEEN = 0.05
-"""What no run sees of itself: where a process has its memory, and the host's pace that minute. On a virtual machine whose
-pace changed by a third, six equal runs fell into intervals without it 87 times of 100, six others, with it, 85 times
-(`benchmarks.repeats`, 2026-11-22); 95 are stated."""
+"""What no run sees of itself: where a process has its memory, and the host's pace that minute. On a virtual machine
+whose pace changed by a third, six equal runs fell into intervals without it 87 times of 100, six others, with it, 85
+times (`benchmarks.repeats`, 2026-11-22); 95 are stated."""
 
 
 @dataclass(frozen=True)

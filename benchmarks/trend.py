@@ -49,7 +49,9 @@ HEADLINES: dict[str, tuple[Headline, ...]] = {
     ),
     "compiled": (
         Headline(
-            "Compiled graph against a plain export", "×", r"latency / (\d+ / .*blocks) / ratio_to_plain_p50"
+            "Compiled graph against a plain export",
+            "×",
+            r"latency / (\d+ / .*(?:blocks|shuffle)) / ratio_to_plain_p50",
         ),
     ),
     "switching": (

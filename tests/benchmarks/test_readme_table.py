@@ -115,7 +115,8 @@ def test_a_record_of_the_memory_scenario_takes_the_place_of_the_older_kind(tmp_p
     ]
     assert not rows_of(systems_table(systems_record(4, {REFIT: 100.0, ORT: None, ORT_BEST: 90.0}), "x"))
     for file in (ROOT / RESULTS).glob("*.json"):
-        shutil.copy(file, tmp_path)
+        if not file.name.startswith("memory-systems-"):
+            shutil.copy(file, tmp_path)
     (tmp_path / "memory-systems-x.json").write_text(json.dumps(record))
     text = renewed((ROOT / "README.md").read_text("utf-8"), tmp_path)
     assert "| 4 | 50.0 MB, 100 MB | 200.0 MB, 640 MB | 90 MB | 4.00 | 6.40, 0.90 |" in text
