@@ -133,7 +133,9 @@ def test_ratios_and_sentence() -> None:
         Times("picture", "ort, merged", merged, 256),
     ]
     refit, plain = (view.figure(times, rng, 0.95) for times in rows)
-    assert refit.ratio and refit.ratio.low == pytest.approx(1.1) and plain.ratio is None
+    assert refit.ratio and plain.ratio is None
+    # all rounds agree: what is left is what another process differs by
+    assert refit.ratio.low == pytest.approx(1.1 * (1 - view.BETWEEN))
     assert (
         refit.median.high - refit.median.value > 0.5 * refit.median.value
     )  # the drift is in it, and not in the ratio
@@ -141,7 +143,7 @@ def test_ratios_and_sentence() -> None:
     told = view.sentence([refit, plain], [switch], 200)
     assert told == (
         "A picture of 256×256 takes 1.10 times as long with weights that can change (ort, refit) as merged "
-        "(1.10 to 1.10); a change of task takes 2.0 ms, 0.050 times opening the other whole model (0.050 to 0.050)."
+        "(1.05 to 1.16); a change of task takes 2.0 ms, 0.050 times opening the other whole model (0.048 to 0.053)."
     )
     assert len(view.cells(refit)) == len(view.COLUMNS)
     assert view.sentence([plain], [], 256) == "A picture of 256×256 takes 11.0 ms."
