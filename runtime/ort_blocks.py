@@ -9,6 +9,7 @@ through a Reshape, which costs nothing. In an optimised graph, saved, this repla
 | order, DepthToSpace DCR, blocks | (s, s, C/b, H, W, b) → (C/b, H, s, W, s, b), whole blocks moved |
 | a depthwise 1×1 convolution of ones, + y | x + y |
 | order, x ∘ a per channel, blocks, 1×1 kernel W | W·diag(a), on x: W has fewer numbers than a picture |
+| x + W ∗ y, sizes not known | the same, of one size by name: written over x, which is not copied first |
 
 The third is exact but for rounding, since a sum of products with a·w is one of a·x with w. Weights stay the
 initializers that they are, read when the graph runs: edits are seen. None of this is promised by ONNX Runtime. So each
@@ -23,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 from colora.runtime.onnx_file import Node, read_onnx
-from colora.runtime.onnx_write import integers, rewrite
+from colora.runtime.onnx_write import Shape, integers, rewrite
 from colora.runtime.ort_graph import OptimisedGraph
 from colora.runtime.ort_layout import DOMAIN
 
@@ -50,7 +51,7 @@ def use_blocks(saved: Path, block: int) -> int:
             if change and graph.replace(*change):
                 count += 1
     if count:
-        rewrite(saved, graph.nodes(), graph.constants)
+        rewrite(saved, graph.nodes(), graph.constants, _sums(graph))
     return count
 
 
@@ -133,6 +134,7 @@ def _attention(graph: OptimisedGraph, node: Node) -> Change | None:
                 conv.attributes,
             ),
         ]
+        graph.channels[f"{name} weight"] = out
         orders = [graph.made[input] for input in node.inputs if len(graph.readers[input]) == 1]
         return [*orders, node, back, conv], new
     return None
@@ -145,3 +147,19 @@ def _per_channel(graph: OptimisedGraph, name: str) -> bool:
             return False
         name = conv.inputs[0]
     return graph.maker(name, "GlobalAveragePool", DOMAIN) is not None
+
+
+def _sums(graph: OptimisedGraph) -> dict[str, Shape]:
+    """Values that are summed on and on, by the name of their size: what comes in and what goes out are alike.
+
+    Measured with two threads at 512×512, in one run: 0.58 of the plain session's time with these names, 0.63 without.
+    """
+    names: dict[str, Shape] = {}
+    for node in graph.nodes():
+        if (node.op, node.domain, len(node.inputs)) == ("Conv", DOMAIN, 4) and node.inputs[3]:
+            kernel = node.inputs[1]
+            channels = graph.channels.get(kernel) or (graph.shape(kernel) or (0,))[0]
+            total = node.inputs[3]
+            size = names.setdefault(total, (1, channels, f"height {total}", f"width {total}"))
+            names[node.outputs[0]] = size
+    return names

@@ -18,6 +18,8 @@ class OptimisedGraph:
     def __init__(self, file: OnnxFile, folder: Path, block: int) -> None:
         self.block = block
         self.constants: dict[str, Array] = {}
+        self.channels: dict[str, int] = {}
+        """Of kernels that the graph computes: their outputs."""
         self._file, self._folder = file, folder
         self._index(file.nodes)
 

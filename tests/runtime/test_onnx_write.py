@@ -13,7 +13,7 @@ TEXT = """<ir_version: 8, opset_import: ["": 18]>
 g (float[1,300,h,w] x) => (float[1,300,h,w] y) <float[1,2,3] a> { a = Relu (x)\n y = Neg (a) }"""
 
 
-def test_operators_and_constants(tmp_path: Path) -> None:
+def test_operators_constants_and_shapes(tmp_path: Path) -> None:
     path = tmp_path / "graph.onnx"
     model = onnx.parser.parse_model(TEXT)
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(300, np.float32), "w"))
@@ -24,7 +24,7 @@ def test_operators_and_constants(tmp_path: Path) -> None:
         Node("new", "Transpose", "some.domain", ("a", "", "w"), ("y",), integers(perm=(0, 3, 300), axis=129)),
     )
     constants = {"i": np.array([[1, -1]], np.int64), "f": np.array(0.5, np.float32)}
-    rewrite(path, nodes, constants)
+    rewrite(path, nodes, constants, {"a": (1, 300, "height", "width"), "b": (2**40,)})
     made = onnx.load(str(path))
     assert (made.graph.node[0].op_type, list(made.graph.node[0].output)) == ("Relu", ["a"])
     new = made.graph.node[1]
@@ -38,9 +38,16 @@ def test_operators_and_constants(tmp_path: Path) -> None:
     stored = {t.name: onnx.numpy_helper.to_array(t) for t in made.graph.initializer}
     assert stored.keys() == {"w", *constants}
     assert all(np.array_equal(stored[n], x) and stored[n].dtype == x.dtype for n, x in constants.items())
+    shapes = {
+        v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim]
+        for v in made.graph.value_info
+    }
+    assert shapes == {"a": [1, 300, "height", "width"], "b": [2**40]}
     made.graph.ClearField("node")
+    made.graph.ClearField("value_info")
     del made.graph.initializer[1:]
     model.graph.ClearField("node")
+    model.graph.ClearField("value_info")
     assert made == model
 
 
