@@ -15,17 +15,14 @@ import click
 from colora.benchmarks import footprint_run
 from colora.benchmarks.demand import Demand, write_demands
 from colora.benchmarks.fleet import make_fleet
-from colora.benchmarks.memory_rows import median
 from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty
-from colora.benchmarks.resident import Memory, in_fresh_process, parse_memory
+from colora.benchmarks.resident import Memory, in_fresh_process, median, parse_memory
 from colora.benchmarks.scenarios import PEERS
 from colora.benchmarks.script import run
 from colora.benchmarks.switching import RANDOM, make_bundle
 
 PACKAGES = ("numpy", "onnxruntime", "onnx", "torch")
 PEER_MOST, SELF_MOST = 0.25, 1.15
-HELD = [name for name, peer in PEERS.items() if peer.all_open]
-"""Settings under which all models are open at once."""
 STATES = {"used": "each task has run once", "rest": "then activations were given back"}
 MB = 1e6
 
@@ -63,7 +60,7 @@ def measure(
     ]
     empty = median([parse_memory(text) for text in texts])
     given = {"colora": ("colora", str(bundle), names), "colora, backbone alone": ("colora", str(bundle), "")}
-    given |= {name: ("peer", name, models) for name in HELD}
+    given |= {name: ("peer", name, models) for name in PEERS}
     figures: Figures = {}
     for system, (function, *args) in given.items():
         click.echo(f"{system} …", err=True)
@@ -78,7 +75,7 @@ def judge(backbone: str, tasks: int, figures: Figures, adapter_bytes: int) -> li
     demands = []
     for state, told in STATES.items():
         rss = {system: f[state].rss_bytes for system, f in figures.items()}
-        best = min(HELD, key=lambda name: rss[name])
+        best = min(PEERS, key=lambda name: rss[name])
         where = f"{backbone}, {tasks} tasks, {told}"
         demands += [Demand(f"{where}: {system}", rss[system] / MB, "MB") for system in figures]
         one = rss["colora, backbone alone"] + adapter_bytes
@@ -143,7 +140,11 @@ def command(
     path = record_path(output, where, "onnxruntime")
     path = path.with_name(f"footprint-{path.name}")
     settings = {"size_px": size, "tasks": tasks, "threads": threads, "repeats": repeats}
-    content = {"settings": settings, "peers": {n: PEERS[n].told for n in HELD}, "memory": rows}
+    content = {
+        "settings": settings,
+        "peers": {name: peer.told for name, peer in PEERS.items()},
+        "memory": rows,
+    }
     click.echo(write_demands(path, "footprint", where, demands, MEASURED, content))
     click.echo(f"{path} and .md")
 

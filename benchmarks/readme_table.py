@@ -8,11 +8,11 @@ import json
 import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
-from colora.benchmarks.memory_rows import SHARED
 from colora.benchmarks.memory_systems import ORT, ORT_BEST, REFIT
 from colora.benchmarks.record import RESULTS
 from colora.benchmarks.script import run
@@ -75,45 +75,7 @@ def quality_table(record: Record, file: str) -> str:
 
 
 def memory_table(record: Record, file: str) -> str:
-    """Files and RSS by number of tasks, against whole models."""
-    rows = {(row["tasks"], row["system"]): row for row in record["memory"]}
-    lines = []
-    for n in (n for n in COUNTS if (n, SHARED) in rows):
-        ours, default = rows[n, SHARED], rows[n, "default"]
-        resident = [
-            row for (count, name), row in rows.items() if count == n and name not in (SHARED, "one at a time")
-        ]
-        best = min(resident, key=lambda row: int(row["rss_bytes"]))
-        lines.append(
-            [
-                str(n),
-                *(
-                    f"{row['files_bytes'] / 1e6:.1f} MB, {row['rss_bytes'] / 1e6:.0f} MB"
-                    for row in (ours, default)
-                ),
-                f"{best['rss_bytes'] / 1e6:.0f} MB ({best['system']})",
-                f"{default['files_bytes'] / ours['files_bytes']:.2f}",
-                ", ".join(f"{row['rss_bytes'] / ours['rss_bytes']:.2f}" for row in (default, best)),
-            ]
-        )
-    settings, size = record["settings"], record["settings"]["size_px"]
-    repeats, rounds = settings["repeats"], next(iter(record["latency"].values()))["n"]
-    header = [
-        *("N", "colora: files, RSS", "N models, default", "N models, best with all resident", "files ×"),
-        "RSS × default, best",
-    ]
-    times = "run once" if repeats == 1 else f"the median of {repeats} runs"
-    return _caption(
-        f"Memory and latency of N tasks at {size}×{size}, one backbone with adapters against N fully tuned models in "
-        f"ONNX Runtime at two of its settings ({_when(record)}, {_where(record)}; memory above an empty ONNX Runtime "
-        f"process, each row a fresh process, {times}; "
-        f"`python -m colora.benchmarks.memory --all --repeats {repeats} --rounds {rounds}`, "
-        f"every N and all {_count(len(record['peers']))} peer settings in the [record]({file})):"
-    ) + _markdown(header, lines, left=0)
-
-
-def systems_table(record: Record, file: str) -> str:
-    """The same of a record of the memory scenario: rows where ours and ONNX Runtime's were measured."""
+    """Files and RSS by number of tasks, where ours and ONNX Runtime's were measured."""
     section = Section.read(record["section"])
     names = [column.name for column in section.columns]
     told = [dict(zip(names, row, strict=True)) for row in section.rows]
@@ -166,27 +128,41 @@ def compiled_table(record: Record, file: str) -> str:
     ) + _markdown(header, rows, left=1)
 
 
-TABLES: dict[str, Callable[[Record, str], str]] = {
-    "quality": quality_table,
-    "memory": memory_table,
-    "compiled": compiled_table,
+@dataclass(frozen=True)
+class Source:
+    """Where a table comes from."""
+
+    kind: str
+    """of the record"""
+    module: str
+    """of benchmarks/, which measures it"""
+    table: Callable[[Record, str], str]
+    """of a record, and its file"""
+
+
+TABLES = {
+    "quality": Source("quality", "quality", quality_table),
+    "memory": Source("memory-systems", "scenario_memory", memory_table),
+    "compiled": Source("compiled", "compiled", compiled_table),
 }
-"""Kind of record → its table."""
-SYSTEMS = "memory-systems"
-"""Kind of the memory scenario's record, which takes the place of `memory` where there is one."""
+"""By the name in README's comments."""
 
 
-def newest(kind: str, folder: Path) -> tuple[Record, str]:
-    """The last record of a kind that was made of a clean commit, and its name. Raises: ReportError for none."""
+def newest(source: Source, folder: Path) -> tuple[Record, str]:
+    """The last record of its kind that was made of a clean commit, and its name. Raises: ReportError for none."""
     found = []
     for file in sorted(folder.glob("*.json")):
         record = json.loads(file.read_text("utf-8"))
-        if isinstance(record, dict) and record.get("kind") == kind and record["environment"]["clean_tree"]:
+        if (
+            isinstance(record, dict)
+            and record.get("kind") == source.kind
+            and record["environment"]["clean_tree"]
+        ):
             found.append((record["environment"]["date_utc"], file.name, record))
     if not found:
         raise ReportError(
-            f"{folder} has no record of kind {kind!r} made of a clean commit: make one by "
-            f"python -m colora.benchmarks.{kind}"
+            f"{folder} has no record of kind {source.kind!r} made of a clean commit: make one by "
+            f"python -m colora.benchmarks.{source.module}"
         )
     _, name, record = max(found, key=lambda one: one[:2])
     return record, name
@@ -194,17 +170,14 @@ def newest(kind: str, folder: Path) -> tuple[Record, str]:
 
 def renewed(text: str, folder: Path) -> str:
     """README's text with every table made anew. Raises: ReportError for a missing record or comment."""
-    for name, table in TABLES.items():
+    for name, source in TABLES.items():
         begin, end = BEGIN.format(name), END.format(name)
         if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
             raise ReportError(
                 f"expected one line {begin!r}, and behind it one {end!r}: put them around the table"
             )
-        try:
-            record, file = newest(SYSTEMS if name == "memory" else name, folder)
-        except ReportError:
-            record, file = newest(name, folder)
-        made = (systems_table if record["kind"] == SYSTEMS else table)(record, (RESULTS / file).as_posix())
+        record, file = newest(source, folder)
+        made = source.table(record, (RESULTS / file).as_posix())
         text = text[: text.index(begin) + len(begin)] + f"\n{made}\n" + text[text.index(end) :]
     return text
 

@@ -2,9 +2,10 @@
 
 import json
 import os
+import statistics
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,11 @@ class Memory:
 
     def __sub__(self, other: "Memory") -> "Memory":
         return Memory(*(getattr(self, f.name) - getattr(other, f.name) for f in fields(self)))
+
+
+def median(runs: Sequence[Memory]) -> Memory:
+    """Field by field."""
+    return Memory(*(round(statistics.median(getattr(run, f.name) for run in runs)) for f in fields(Memory)))
 
 
 def memory_now() -> Memory:

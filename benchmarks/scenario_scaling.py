@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import click
+from colora.benchmarks.memory_measure import empty
 from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty, write_record
 from colora.benchmarks.resident import in_fresh_process
 from colora.benchmarks.scenario_scaling_cases import (
@@ -64,9 +65,9 @@ def scale(
 ) -> Section:
     """Measure a grid and fit its laws."""
     opened = open_bundle(bundle)
-    empty = in_fresh_process("colora.benchmarks.scenarios:empty", "64")["rss_bytes"]
+    bare = empty("onnxruntime").rss_bytes
     walks, notes = walk_all(opened, settings, report, grid, store)
-    rows, plots = laws_of(walks, empty, opened.manifest.tile.when_above)
+    rows, plots = laws_of(walks, bare, opened.manifest.tile.when_above)
     notes += [f"{each.axis}, {each.way}: {each.why}" for each in walks if each.why]
     notes += [f"{name}: {told}" for name, told in MEASURED.items()]
     return Section("scaling", "How costs grow", said(rows), COLUMNS, rows, plots, tuple(notes))

@@ -1,17 +1,14 @@
-"""What memory is measured of: each function runs in a fresh process, holds its tasks, and reports on that process.
+"""What is measured against: whole models in ONNX Runtime, under settings that have a name; and the picture restored.
 
-Arguments and results are text and JSON, so that each can be run by hand, e.g.
-python -c "from colora.benchmarks.scenarios import empty; print(empty('256'))". Nothing here loads torch.
+Nothing here loads torch.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from colora.benchmarks.resident import memory_now
-from colora.devices.errors import unknown
 
 if TYPE_CHECKING:
     from colora.runtime.weights import Array
@@ -66,12 +63,6 @@ PEERS = {
             prepack=False,
             planned=False,
         ),
-        Peer(
-            "one at a time",
-            "no arena; one session, opened anew for every change of task",
-            "none",
-            all_open=False,
-        ),
     )
 }
 """The peer's best settings known to us, for N whole models."""
@@ -90,39 +81,6 @@ def picture(size: int) -> Array:
 def tensor_of(image: Array) -> Array:
     """1×3×H×W float32 in [0, 1]."""
     return np.ascontiguousarray(image.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255))
-
-
-def empty(size: str) -> dict[str, int]:
-    """A process that imported numpy and ONNX Runtime, and holds the input tensor."""
-    import onnxruntime  # noqa: F401 — to be resident is what it is here for
-
-    held = tensor_of(picture(int(size)))
-    return asdict(memory_now()) if held.size else {}
-
-
-def shared(bundle: str, tasks: str, size: str, threads: str) -> dict[str, int]:
-    """One colora session under policy `refit`; each of the comma-separated tasks restored one picture."""
-    from colora.runtime.session import load
-
-    image = picture(int(size))
-    with load(bundle, "ort", "refit", threads=int(threads)) as session:
-        for task in tasks.split(","):
-            session.restore(image, task)
-        return asdict(memory_now())
-
-
-def separate(peer: str, models: str, size: str, threads: str) -> dict[str, int]:
-    """Whole models, comma-separated ONNX files, under the settings PEERS[peer]; each ran once."""
-    if peer not in PEERS:
-        raise unknown("peer", peer, PEERS)
-    tensor = tensor_of(picture(int(size)))
-    held: list[Any] = []
-    for model in models.split(","):
-        if not PEERS[peer].all_open:
-            held.clear()
-        held.append(open_model(model, PEERS[peer], int(threads)))
-        held[-1].run([OUTPUT], {INPUT: tensor})
-    return asdict(memory_now())
 
 
 _arena_is_registered = False

@@ -32,10 +32,6 @@ class Headline:
 
 
 HEADLINES: dict[str, tuple[Headline, ...]] = {
-    "memory": (
-        Headline("RSS of eight tasks", "bytes", r"memory / (.+) / 8 / rss_bytes"),
-        Headline("RSS of eight whole models against ours", "×", r"ratios / (.+) / 8 / rss"),
-    ),
     "memory-systems": (
         Headline("RSS of eight tasks", "MB", r"memory / (.+) / 8 / measured / RSS"),
         Headline("RSS of eight tasks against ours", "×", r"memory / (.+) / 8 / measured / ratio"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from colora.benchmarks.readme_table import (
     newest,
     quality_table,
     renewed,
-    systems_table,
 )
 from colora.benchmarks.record import RESULTS
 from colora.benchmarks.section import Column, Section
@@ -71,55 +69,22 @@ def test_quality_shows_the_best_classical_method_and_marks_the_best_of_all() -> 
     assert "2026-01-02, commit 0123456, CPU" in " ".join(quality_table(record, "r/quality.json").split())
 
 
-def test_memory_names_the_peers_best_setting_with_all_models_open() -> None:
-    def row(system: str, files: int, rss: int) -> dict[str, Any]:
-        return {"system": system, "tasks": 4, "files_bytes": files * 1e6, "rss_bytes": rss * 1e6}
-
-    peers = ("default", "no arena", "one at a time")
-    record = {
-        "environment": WHERE,
-        "settings": {"size_px": 64, "repeats": 3},
-        "peers": dict.fromkeys(peers),
-        "latency": {"merged": {"n": 7}},
-        "memory": [
-            row("one backbone + adapters", 50, 100),
-            *(row(name, 200, rss) for name, rss in zip(peers, (400, 90, 10), strict=True)),
-        ],
-    }
-    table = memory_table(record, "r/x.json")
-    assert rows_of(table) == [
-        "| 4 | 50.0 MB, 100 MB | 200.0 MB, 400 MB | 90 MB (no arena) | 4.00 | 4.00, 0.90 |"
-    ]
-    caption = " ".join(table.split())  # a loss, 0.90, is shown as plainly as a win
-    assert "two Some Board cores, ONNX Runtime 1.2.3" in caption and "all three peer settings" in caption
-    assert (
-        "the median of 3 runs; `python -m colora.benchmarks.memory --all --repeats 3 --rounds 7`" in caption
-    )
-
-
-def systems_record(n: int, rss: dict[str, float | None], date: str = "2026-01-09") -> dict[str, Any]:
+def memory_record(n: int, rss: dict[str, float | None]) -> dict[str, Any]:
     """What the memory scenario writes."""
     names = ("tasks kept as", "N", "files", "RSS")
     rows = tuple((system, n, 50.0 if system == REFIT else 200.0, value) for system, value in rss.items())
     section = Section("memory", "Memory", "", tuple(Column(name) for name in names), rows)
-    where = WHERE | {"date_utc": date}
-    content = {"kind": "memory-systems", "environment": where, "settings": {"size": 64}}
+    content = {"kind": "memory-systems", "environment": WHERE, "settings": {"size": 64}}
     told: dict[str, Any] = json.loads(json.dumps(content | {"section": asdict(section)}))
     return told
 
 
-def test_a_record_of_the_memory_scenario_takes_the_place_of_the_older_kind(tmp_path: Path) -> None:
-    record = systems_record(4, {REFIT: 100.0, ORT: 640.0, ORT_BEST: 90.0})
-    assert rows_of(systems_table(record, "r/x.json")) == [
-        "| 4 | 50.0 MB, 100 MB | 200.0 MB, 640 MB | 90 MB | 4.00 | 6.40, 0.90 |"
-    ]
-    assert not rows_of(systems_table(systems_record(4, {REFIT: 100.0, ORT: None, ORT_BEST: 90.0}), "x"))
-    for file in (ROOT / RESULTS).glob("*.json"):
-        if not file.name.startswith("memory-systems-"):
-            shutil.copy(file, tmp_path)
-    (tmp_path / "memory-systems-x.json").write_text(json.dumps(record))
-    text = renewed((ROOT / "README.md").read_text("utf-8"), tmp_path)
-    assert "| 4 | 50.0 MB, 100 MB | 200.0 MB, 640 MB | 90 MB | 4.00 | 6.40, 0.90 |" in text
+def test_memory_shows_counts_at_which_all_three_were_measured() -> None:
+    table = memory_table(memory_record(4, {REFIT: 100.0, ORT: 640.0, ORT_BEST: 90.0}), "r/x.json")
+    # a loss, 0.90, is shown as plainly as a win
+    assert rows_of(table) == ["| 4 | 50.0 MB, 100 MB | 200.0 MB, 640 MB | 90 MB | 4.00 | 6.40, 0.90 |"]
+    assert "two Some Board cores, ONNX Runtime 1.2.3" in " ".join(table.split())
+    assert not rows_of(memory_table(memory_record(4, {REFIT: 100.0, ORT: None, ORT_BEST: 90.0}), "x"))
 
 
 def test_compiled_takes_the_last_form() -> None:
@@ -144,13 +109,14 @@ def test_the_newest_record_of_a_clean_commit_counts(tmp_path: Path) -> None:
         ("c", "2026-01-03", False),
     ):
         where = WHERE | {"date_utc": date, "clean_tree": clean}
-        (tmp_path / f"{name}.json").write_text(json.dumps({"kind": "memory", "environment": where}))
+        (tmp_path / f"{name}.json").write_text(json.dumps({"kind": "compiled", "environment": where}))
     (tmp_path / "baseline.json").write_text(json.dumps({"machine_info": {}}))
-    assert newest("memory", tmp_path)[1] == "b.json"
+    assert newest(TABLES["compiled"], tmp_path)[1] == "b.json"
     with pytest.raises(
-        ReportError, match=r"no record of kind 'quality' made of a clean commit: make one by python"
+        ReportError,
+        match=r"kind 'memory-systems' made of a clean commit: make one by python -m .*scenario_memory$",
     ):
-        newest("quality", tmp_path)
+        newest(TABLES["memory"], tmp_path)
 
 
 def test_the_command_replaces_what_is_between_the_comments_and_nothing_else(tmp_path: Path) -> None:

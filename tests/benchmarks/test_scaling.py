@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from colora.benchmarks import scenario_scaling, scenario_scaling_cases
+from colora.benchmarks.resident import Memory
 from colora.benchmarks.scenario_scaling import section
 from colora.benchmarks.scenario_scaling_cases import Case, Store, walk
 from colora.benchmarks.scenario_scaling_laws import fit_law
@@ -114,8 +115,6 @@ def machine(function: str, *args: Any) -> Any:
     """A formula in place of what is measured: 2 µs a pixel, 100 bytes a pixel of what runs whole, 1 MB a task."""
     name, told = function.partition(":")[2], tuple(map(str, args))
     CALLS.append((name, *told))
-    if name == "empty":
-        return {"rss_bytes": 5e7}
     if name == "models":
         rest = 6e7 + 4e7 * float(told[2])
         return {"open_s": 0.1 * float(told[2]), "rest_bytes": rest, "run_s": 0.1, "run_low_s": 0.09,
@@ -143,6 +142,7 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         scenario_scaling, "many_tasks", lambda path, folder, n: (path, [f"task-{i}" for i in range(n)])
     )
     monkeypatch.setattr(scenario_scaling, "cores", lambda: 4)
+    monkeypatch.setattr(scenario_scaling, "empty", lambda package: Memory(50_000_000, 0, 0, 0))
     for module in (scenario_scaling, scenario_scaling_cases):
         monkeypatch.setattr(module, "in_fresh_process", machine)
     return tmp_path

@@ -6,7 +6,6 @@ import json
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -14,7 +13,7 @@ from colora.benchmarks.record import FORMAT, RESULTS
 from colora.benchmarks.trend import HEADLINES, command, history, sections
 from colora.devices.errors import ReportError
 
-FILE = RESULTS / "memory-x.json"
+FILE = RESULTS / "start-x.json"
 
 
 def git(repository: Path, *args: str) -> None:
@@ -25,8 +24,8 @@ def git(repository: Path, *args: str) -> None:
 def keep(repository: Path, day: int, value: float, clean: bool = True, form: int = FORMAT) -> None:
     """Commit a record of that day."""
     where = {"date_utc": f"2026-01-{day:02}T00:00:00Z", "commit": f"{day}" * 10, "clean_tree": clean}
-    row: dict[str, Any] = {"system": "ours", "tasks": 8, "rss_bytes": value}
-    record = {"format": form, "kind": "memory", "environment": where, "memory": [row]}
+    demand = {"what": "later start", "value": value}
+    record = {"format": form, "kind": "start", "environment": where, "demands": [demand]}
     (repository / RESULTS).mkdir(parents=True, exist_ok=True)
     (repository / FILE).write_text(json.dumps(record))
     git(repository, "add", "-A")
@@ -47,14 +46,17 @@ def test_records_stand_in_the_order_in_which_they_were_measured(repository: Path
     (repository / FILE).unlink()
     git(repository, "commit", "-am", "renamed device")  # its versions stay in the history
     kept, left_out = history(repository)
-    assert [reason.split(" of ", 1)[0] for reason in left_out] == ["memory-x.json"] * 2
+    assert [reason.split(" of ", 1)[0] for reason in left_out] == ["start-x.json"] * 2
     assert "not of a clean commit" in " ".join(left_out) and "has format 99" in " ".join(left_out)
     (found,) = sections(kept)
     (line,) = found.plots[0].series
-    assert line.name == "ours" and line.y == (100.0, 200.0, 50.0)
+    assert line.name == "later start" and line.y == (100.0, 200.0, 50.0)
     assert line.x == ("01-01 1111111", "01-02 2222222", "01-03 3333333")
-    assert found.rows == (("RSS of eight tasks", "ours", 100.0, 200.0, 50.0, 0.25, 3),)
-    assert found.said == "Most changed by the last record: RSS of eight tasks, ours: 0.25 times what it was."
+    assert found.rows == (("Start to first picture", "later start", 100.0, 200.0, 50.0, 0.25, 3),)
+    assert (
+        found.said
+        == "Most changed by the last record: Start to first picture, later start: 0.25 times what it was."
+    )
 
 
 def test_the_page_is_whole_and_loads_nothing(repository: Path, tmp_path: Path) -> None:
