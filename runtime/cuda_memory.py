@@ -189,7 +189,7 @@ class Activations:
 
 @cache
 def cuda() -> Cuda:
-    """The one of the process. Raises: BackendError where there is no library, or no GPU."""
+    """The one of the process. Raises: BackendError where there is no library; without a GPU the first call does."""
     tried = []
     for name in LIBRARIES:
         for path in (name, *_in_packages(name)):
