@@ -2,8 +2,8 @@
 
 PROD: "Contribution-based Low-Rank Adaptation with Pre-training Model for Real Image Restoration", arXiv
 2408.01099, figure 2a (blur, noise, rain, JPEG, motion; one to N functions, random order). The paper's parameter
-ranges are not public: the ranges here are our choice, each with its source beside it in camera.py, noise.py and
-weather.py; so are haze, raindrop, lowlight and resample, and the rule that draws how many.
+ranges are not public: the ranges here are our choice, each with its source beside it in camera.py, noise.py,
+weather.py and haze.py; so are haze, raindrop, lowlight and resample, and the rule that draws how many.
 """
 
 import math
@@ -12,8 +12,9 @@ from typing import Literal, get_args
 
 from colora.devices.errors import unknown
 from colora.train.camera import Degradation, Image, blur, jpeg, motion, resample
+from colora.train.haze import haze
 from colora.train.noise import grain, low_light, noise
-from colora.train.weather import haze, rain, raindrop
+from colora.train.weather import rain, raindrop
 from numpy.random import Generator
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""What lies between scene and lens: rain, haze, and drops on the glass."""
+"""Rain: streaks between scene and lens, and drops on the glass."""
 
 import cv2
 import numpy as np
@@ -53,24 +53,6 @@ def rain(image: Image, rng: Generator) -> tuple[Image, str]:
     return clip(wet + streaks[..., None]), (
         f"rain({layers} layers, wind {np.degrees(wind) - 90:+.0f}°, covers {np.mean(streaks > 0.05):.0%})"
     )
-
-
-def _smooth_field(shape: tuple[int, int], rng: Generator, cells: int) -> NDArray[np.float32]:
-    """Random field in [0, 1], smooth at about 1/`cells` of the image's size; stands in for unknown scene depth."""
-    coarse = rng.random((cells + 1, cells + 1)).astype(np.float32)
-    return np.clip(cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC), 0, 1)
-
-
-def haze(image: Image, rng: Generator) -> tuple[Image, str]:
-    """Haze I = J·t + A·(1-t), t = exp(-β·depth) (Koschmieder; RESIDE: A 0.7-1.0, β 0.6-1.8); depth is a ramp plus a
-    smooth random field, since a single photograph tells none."""
-    height, width = image.shape[:2]
-    beta, light = rng.uniform(0.4, 2.0), rng.uniform(0.7, 1.0)
-    airlight = np.clip(light + rng.normal(0, 0.02, 3), 0, 1).astype(np.float32)
-    ramp = np.linspace(1.0, rng.uniform(0.0, 1.0), height, dtype=np.float32)[:, None]
-    depth = 0.3 + 0.7 * (0.6 * ramp + 0.4 * _smooth_field((height, width), rng, int(rng.integers(2, 6))))
-    t = np.exp(-beta * depth)[..., None]
-    return clip(image * t + airlight * (1 - t)), f"haze(β={beta:.1f}, A={light:.2f})"
 
 
 SHRINK = 4

@@ -20,6 +20,7 @@ from colora.train.degradations import (
     degrade,
     prod,
 )
+from colora.train.haze import haze, invent_depth
 from colora.train.noise import normal, photons
 from colora.train.tasks import TASKS, find_task
 from colora.train.weather import _mirrored
@@ -83,6 +84,32 @@ def test_rain_only_adds_light_where_there_is_no_mist() -> None:
     out, _ = DEGRADATIONS["rain"](black, np.random.default_rng(0))
     assert out.min() >= 0 and out.max() > 0.1
     np.testing.assert_array_equal(out[..., 0], out[..., 1])  # streaks are grey
+
+
+def test_depth_jumps_where_the_picture_does_and_colour_does_not_tell_which_way() -> None:
+    halves = np.zeros((64, 64, 3), np.float32) + np.array([0.2, 0.3, 0.6], np.float32)
+    halves[:, 32:] = (0.7, 0.6, 0.3)
+    jumps = []
+    for seed in range(40):
+        depth = invent_depth(halves, np.random.default_rng(seed))
+        assert depth.shape == (64, 64) and depth.dtype == np.float32
+        assert depth.min() >= 0 and depth.max() <= 1
+        jumps.append(float((depth[:, 32] - depth[:, 31]).mean()))
+    # a plane and a smooth field change by some 0.02 a pixel
+    assert sum(jump > 0.05 for jump in jumps) > 5 and sum(jump < -0.05 for jump in jumps) > 5
+
+
+def test_haze_is_thin_and_thick_and_comes_in_8_bits() -> None:
+    black, thinnest, thickest = np.zeros((64, 64, 3), np.float32), 0.0, 1.0
+    for seed in range(40):
+        dark, told = haze(black, np.random.default_rng(seed))
+        bright, told_again = haze(black + 1, np.random.default_rng(seed))
+        assert told == told_again
+        np.testing.assert_array_equal(dark, np.rint(dark * 255).astype(np.float32) / np.float32(255))
+        # what is left of the contrast is t (in a quarter of the draws: of light, not of its numbers)
+        left = float((bright - dark).mean())
+        thinnest, thickest = max(thinnest, left), min(thickest, left)
+    assert thinnest > 0.6 and thickest < 0.3
 
 
 def test_raindrops_leave_a_flat_picture_grey_and_most_of_it_alone() -> None:
