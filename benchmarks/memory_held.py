@@ -1,7 +1,7 @@
 """Ways of holding N tasks, and what one process of each takes as it grows: `grow` runs in a fresh process.
 
 colora's two policies, and N fully tuned models in ONNX Runtime, OpenVINO and PyTorch. Nothing here loads torch but the
-PyTorch holder.
+holders of memory_torch.py.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from colora.benchmarks.large_run import CLEAR_REFS
@@ -24,6 +23,8 @@ from colora.benchmarks.memory_systems import (
     REFIT,
     TENSORRT,
     TORCH,
+    TORCH_CUDA,
+    TORCH_IN_PLACE,
     System,
 )
 from colora.benchmarks.resident import memory_now
@@ -130,41 +131,6 @@ def _openvino(tensor: Array, threads: int) -> Callable[[str], Callable[[], objec
     return open_one
 
 
-def _torch(backbone: str, tensor: Array, threads: int) -> Callable[[str], Callable[[], object]]:
-    import ctypes
-
-    import torch
-    from colora.train.backbones import BACKBONES
-    from colora.train.checkpoint import load_backbone
-    from safetensors.torch import load_file
-
-    layout = BACKBONES[backbone] if backbone in BACKBONES else load_backbone(backbone).backbone
-
-    if threads:
-        torch.set_num_threads(threads)
-    given, libc = torch.from_numpy(tensor), ctypes.CDLL("libc.so.6")
-
-    def open_one(model: str) -> Callable[[], object]:
-        with torch.device("meta"):
-            module = layout.build()
-        module.load_state_dict(load_file(str(Path(model).parent / SOURCE)), assign=True)
-        module.eval()
-
-        def run() -> object:
-            with torch.inference_mode():
-                result = module(given).numpy()
-            libc.malloc_trim(0)
-            return result
-
-        return run
-
-    return open_one
-
-
-SOURCE = "source/weights.safetensors"
-"""Beside a model's graph.onnx: its weights by the backbone's own names."""
-
-
 def open_holder(
     system: str, bundle: str, backbone: str, tasks: list[str], models: list[str], size: int, threads: int
 ) -> Holder:
@@ -178,8 +144,13 @@ def open_holder(
         return _Models(models, _ort(ORT_SETTINGS[system], tensor, threads), ORT_SETTINGS[system].all_open)
     if system == OPENVINO:
         return _Models(models, _openvino(tensor, threads), True)
-    if system == TORCH:
-        return _Models(models, _torch(backbone, tensor, threads), True)
+    if system in (TORCH, TORCH_CUDA, TORCH_IN_PLACE):
+        from colora.benchmarks.memory_torch import InPlace, one_by_one
+
+        if system == TORCH_IN_PLACE:
+            return InPlace(bundle, backbone, tasks, tensor, threads, "cuda")
+        device = "cuda" if EVERY[system].gpu else "cpu"
+        return _Models(models, one_by_one(backbone, tensor, threads, device), True)
     raise unknown("system", system, EVERY)
 
 

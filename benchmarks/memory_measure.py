@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from colora.benchmarks.fleet import Member, folder_bytes, make_fleet, separate_bytes, shared_bytes
-from colora.benchmarks.memory_held import SOURCE
-from colora.benchmarks.memory_systems import EVERY, TORCH
+from colora.benchmarks.memory_systems import EVERY, SOURCE, TORCH, TORCH_CUDA
 from colora.benchmarks.resident import Memory, in_fresh_process
 from colora.runtime.adapter import read_adapter
 from colora.runtime.bundle import WEIGHTS, Bundle, open_bundle
@@ -33,7 +32,7 @@ class Fleet:
         first = self.members[:tasks]
         if not EVERY[system].whole:
             return shared_bytes(self.bundle.path, first)
-        if system == TORCH:
+        if system in (TORCH, TORCH_CUDA):
             return sum(folder_bytes((m.model.parent / SOURCE).parent) for m in first)
         return separate_bytes(first)
 

@@ -74,6 +74,7 @@ TENSORRT, CUDA_MERGED, CUDA_ORT = (
     "colora on CUDA, a graph for each task (merged)",
     "ONNX Runtime on CUDA, N sessions",
 )
+TORCH_IN_PLACE, TORCH_CUDA = "PyTorch on CUDA, one module edited in place", "PyTorch on CUDA, N modules"
 GPU_SYSTEMS = {
     system.name: system
     for system in (
@@ -89,7 +90,18 @@ GPU_SYSTEMS = {
             CUDA_ORT, "onnxruntime", "", "CUDAExecutionProvider, float32 without TF32, heuristic search of "
             "kernels, memory extended as requested", gpu=True,
         ),
+        System(
+            TORCH_IN_PLACE, "torch", "train", "no part of colora's runtime, but its adapters in PyTorch: what a task "
+            "changes is merged on the CPU and copied into the one module on the GPU; caching allocator",
+            whole=False, gpu=True,
+        ),
+        System(
+            TORCH_CUDA, "torch", "train", "weights read from safetensors to the GPU, inference_mode, one caching "
+            "allocator for all", gpu=True,
+        ),
     )
 }  # fmt: skip
 """Measured where there is an NVIDIA GPU and what runs them; predicted nowhere."""
 EVERY = SYSTEMS | GPU_SYSTEMS
+SOURCE = "source/weights.safetensors"
+"""Beside a model's graph.onnx, for PyTorch: its weights by the backbone's own names."""

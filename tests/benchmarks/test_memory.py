@@ -19,8 +19,17 @@ from colora.benchmarks.memory_gpu import used_bytes
 from colora.benchmarks.memory_held import open_holder
 from colora.benchmarks.memory_measure import Fleet, Reading, available_bytes, make_models
 from colora.benchmarks.memory_model import Facts, Law, facts_of
-from colora.benchmarks.memory_systems import CUDA_MERGED, CUDA_ORT, ORT, REFIT, TENSORRT
+from colora.benchmarks.memory_systems import (
+    CUDA_MERGED,
+    CUDA_ORT,
+    ORT,
+    REFIT,
+    TENSORRT,
+    TORCH_CUDA,
+    TORCH_IN_PLACE,
+)
 from colora.benchmarks.memory_table import COLUMNS, cells, gpu_curve
+from colora.benchmarks.memory_torch import InPlace, one_by_one
 from colora.benchmarks.record import slug
 from colora.benchmarks.resident import Memory, in_fresh_process, median, memory_now, parse_memory
 from colora.benchmarks.scenario_memory import fit_memory, why
@@ -28,6 +37,7 @@ from colora.benchmarks.scenarios import INPUT, OUTPUT, PEERS, open_model, pictur
 from colora.benchmarks.schema import read_record
 from colora.benchmarks.section import Column, Plot, Section, Series
 from colora.benchmarks.settings import Settings
+from colora.benchmarks.tiny import Tiny
 from colora.devices.errors import BackendError
 from colora.devices.probe import Sources
 from colora.runtime.bundle import GRAPH, open_bundle
@@ -215,8 +225,8 @@ def test_gpu_rows_are_of_what_runs_there_and_compare_its_memory(
     mib = {(TENSORRT, 1): 200, (TENSORRT, 2): 210, (CUDA_MERGED, 1): 150, (CUDA_MERGED, 2): 300}
 
     def found(fleet: Fleet, system: str, counts: tuple[int, ...], base: Memory, **_: object) -> list[Reading]:
-        if system == CUDA_ORT:
-            raise BackendError("CUDAExecutionProvider did not start")
+        if system not in (TENSORRT, CUDA_MERGED):
+            raise BackendError("CUDA did not start")
         return [Reading(n, Memory(5, 5, 5, 5), None, mib[system, n] * 10**6) for n in counts]
 
     monkeypatch.setattr(scenario_memory, "readings", found)
@@ -231,7 +241,9 @@ def test_gpu_rows_are_of_what_runs_there_and_compare_its_memory(
         (200, 1, None, "measured"), (210, 1, None, "measured"),
         (150, 0.75, None, "measured"), (300, 1.429, None, "measured"),
     ]  # fmt: skip
-    assert notes == [f"Not measured, {CUDA_ORT}: CUDAExecutionProvider did not start"]
+    assert notes == [
+        f"Not measured, {name}: CUDA did not start" for name in (CUDA_ORT, TORCH_IN_PLACE, TORCH_CUDA)
+    ]
     assert [series.y for series in gpu_curve(rows).series] == [(200, 210), (150, 300)]
 
 
@@ -239,3 +251,14 @@ def test_a_cuda_session_says_what_is_missing(bundle: Path, tmp_path: Path) -> No
     pytest.importorskip("onnxruntime")
     with pytest.raises(BackendError, match="has no CUDAExecutionProvider: pip install onnxruntime-gpu"):
         open_holder(CUDA_ORT, str(bundle), "", ["rain"], [str(bundle / GRAPH)], 64, 1).restore(0)
+
+
+def test_one_module_edited_in_place_is_each_of_many(tiny: Tiny, bundle: Path, tmp_path: Path) -> None:
+    """On the CPU what is measured on a GPU."""
+    fleet, given = make_models(bundle, tmp_path / "fleet", 2, str(tiny.backbone)), tensor_of(picture(64))
+    tasks = [member.task for member in fleet.members]
+    one = InPlace(str(fleet.bundle.path), fleet.backbone, tasks, given, 1, "cpu")
+    open_one = one_by_one(fleet.backbone, given, 1, "cpu")
+    many = [open_one(str(member.model))() for member in fleet.members]
+    assert not many[0].equal(many[1])
+    assert all(one.restore(number).equal(many[number]) for number in (0, 1, 0, 0, 1))
