@@ -71,7 +71,7 @@ def against_random(
     drawn = _batches(examples, config, probe, config.seed)
     for name, model in copies.items():
         _train(model, backbone, examples, config, probe, config.seed, folder / f"probe-{name}-{key}", report)
-        found[name] = training_psnr(model, drawn, range(max(0, probe.steps - 8), probe.steps))
+        found[name] = training_psnr(model.to(probe.device), drawn, range(max(0, probe.made - 8), probe.made))
     return worse_than_random(found["backbone"], found["random"], probe.steps)
 
 
@@ -91,7 +91,7 @@ def _train(
 
 
 def _batches(examples: Examples, config: AdaptConfig, fit_config: FitConfig, seed: int) -> Batches:
-    return Batches(examples.draw, config.stages, fit_config.steps, seed)
+    return Batches(examples.draw, config.stages, fit_config.made, seed)
 
 
 def _key(backbone: Checkpoint, examples: Examples, config: AdaptConfig, *more: object) -> str:
@@ -222,7 +222,7 @@ def adapt(
     warnings = [pre_training_hurts(table)]
     if target:
         drawn = _batches(examples, config, config.fit, config.seed + 1)
-        last = range(max(0, config.fit.steps - 8), config.fit.steps)
+        last = range(max(0, config.fit.made - 8), config.fit.made)
         adapted_db, tuned_db = (training_psnr(model, drawn, last) for model in (adapted, target))
         warnings += [
             underfits(adapted_db, tuned_db, config.fit.steps, config.target.steps),

@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 from colora.devices.errors import unknown
 from colora.train.distributed import from_first, mean_over_all, rank_and_world, wait_for_all
+from colora.train.echo import echoed, first_needed
+from colora.train.functional import Compiled
 from colora.train.losses import LOSSES, psnr_loss
 from colora.train.photos import Batches
 from colora.train.state import State
@@ -40,7 +42,9 @@ class FitConfig:
     bf16: bool = False
     """autocast the forward pass to bfloat16"""
     compile: bool = False
-    """torch.compile the model, once for each size of patch"""
+    """torch.compile the network, once for each size of patch"""
+    echo: int = 1
+    """steps that each batch serves, see `echoed`: above 1 where making patches takes longer than learning from them"""
     device: str = "cpu"
     """of torch: cpu, cuda, cuda:1"""
     workers: int = 1
@@ -59,6 +63,11 @@ class FitConfig:
         """All settings but those that say where it runs, which make no other weights but for rounding."""
         where = ("device", "threads", "workers")
         return {name: value for name, value in asdict(self).items() if name not in where}
+
+    @property
+    def made(self) -> int:
+        """Batches to make for these steps."""
+        return math.ceil(self.steps / self.echo)
 
     def rate(self, step: int) -> float:
         """Learning rate of `step`, counted from 0."""
@@ -118,26 +127,26 @@ def fit(
     state.resume(folder, identity, config.steps)
     wait_for_all()
     model.train()
-    forward: nn.Module = DistributedDataParallel(model) if world > 1 else model
-    if config.compile:  # anew for each size of patch: shapes left open would make slower code
-        forward = torch.compile(forward, dynamic=False)  # type: ignore[assignment]
+    forward: nn.Module = Compiled(model) if config.compile else model
+    if world > 1:
+        forward = DistributedDataParallel(forward)
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True  # patches have one size for long
     since, start, seen, saved = time.monotonic(), state.step, 0, state.step
     curve = folder / "curve.jsonl"
-    for step, (degraded, clean) in _load(batches.part(rank, world), state.step, config):
+    for step, (degraded, clean) in _load(batches.part(rank, world), state.step, config, device):
         if _gave_up(state, config):
             break
         for group in optimizer.param_groups:
             group["lr"] = config.rate(step)
-        degraded, clean = degraded.to(device, non_blocking=True), clean.to(device, non_blocking=True)
-        if config.compile:  # inductor's convolutions are faster so
-            degraded = degraded.contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
             output = forward(degraded).float()
         loss = LOSSES[config.loss](output, clean)
-        value = mean_over_all(loss.item())
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(trained.values(), config.clip).item()
+        gradient = torch.nn.utils.clip_grad_norm_(trained.values(), config.clip)
+        value, norm = torch.stack((loss.detach(), gradient)).tolist()  # the step's one wait for the device
+        value = mean_over_all(value)
         if not math.isfinite(value + norm):
             what = f"loss is {value} and the norm of its gradient {norm}"
             finite = all(bool(torch.isfinite(t).all()) for t in (degraded, clean))
@@ -147,7 +156,7 @@ def fit(
         torch._foreach_lerp_(list(average.values()), [p.detach() for p in trained.values()], 1 - decay)
 
         state.step = step + 1
-        seen += batches.stage(step).batch
+        seen += batches.stage(step // config.echo).batch
         last = state.step == config.steps
         validation = None
         if validate and (last or state.step % config.validate_every == 0):
@@ -185,7 +194,8 @@ def _told_batch(
     what: str, step: int, batches: Batches, finite: bool, config: FitConfig, folder: Path, saved: int
 ) -> str:
     """What stopped a training, on which batch, what to do, and what is left: `saved` steps, those of the last state."""
-    drawn = f"Batches(draw, stages, {batches.steps}, seed={batches.seed})[{step}] draws it again"
+    made = f"Batches(draw, stages, {batches.steps}, seed={batches.seed})[{step // config.echo}]"
+    drawn = f"{made} draws it again" if config.echo == 1 else f"of patches made up to {made}"
     remedy = (
         f"lower the learning rate (got {config.lr}) and start again with another output"
         if finite
@@ -219,19 +229,22 @@ class swapped:
         self._swap()
 
 
-def _load(batches: Batches, start: int, config: FitConfig) -> Iterator[tuple[int, tuple[Tensor, Tensor]]]:
-    """(step, batch) from `start` to the last, made ahead of time by worker processes."""
-    steps = range(start, config.steps)
-    workers = min(config.workers, len(steps))
+def _load(
+    batches: Batches, start: int, config: FitConfig, device: torch.device
+) -> Iterator[tuple[int, tuple[Tensor, Tensor]]]:
+    """(step, batch on the device) from `start` to the last, made ahead of time by worker processes."""
+    fresh = range(first_needed(start, config.echo), config.made if start < config.steps else 0)
+    workers = min(config.workers, len(fresh))
     loader = DataLoader(
         batches,
         batch_size=None,
-        sampler=steps,
+        sampler=fresh,
         num_workers=workers,
         prefetch_factor=8 if workers else None,
         pin_memory=config.device != "cpu",
     )
-    return zip(steps, loader, strict=True)
+    moved = ((a.to(device, non_blocking=True), b.to(device, non_blocking=True)) for a, b in loader)
+    return zip(range(start, config.steps), echoed(moved, start, config.echo, batches.seed), strict=False)
 
 
 def _identity(config: FitConfig, batches: Batches, shared: Mapping[str, object]) -> str:

@@ -39,7 +39,7 @@ OPTIONS = (
         callback=_stages,
         help="Progressive patches instead of --patch and --batch: patch x batch in the order of training, with equal "
         "shares of the steps, or with those given: 64x16,96x8,128x4 or 64x16:2,128x4:1. With --compile every size is "
-        "compiled, minutes each, from the ninth on none.",
+        "compiled, minutes each the first time, from the ninth on none.",
     ),
     click.option(
         "--held-out",
@@ -62,7 +62,11 @@ OPTIONS = (
     ),
     click.option("--device", default="cpu", show_default=True, help="Of torch, e.g. cuda."),
     click.option("--bf16", is_flag=True, help="Autocast the forward pass to bfloat16."),
-    click.option("--compile", is_flag=True, help="torch.compile the model (first step takes minutes)."),
+    click.option(
+        "--compile",
+        is_flag=True,
+        help="torch.compile the network: minutes at its first use on a machine, then kept on disk.",
+    ),
     click.option("--threads", type=click.IntRange(min=1), help="Torch threads."),
     click.option(
         "--workers",
@@ -70,6 +74,13 @@ OPTIONS = (
         default=1,
         show_default=True,
         help="Processes that degrade pictures for the trainer. A GPU waits for them: give all cores but one.",
+    ),
+    click.option(
+        "--echo",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="Steps that each batch serves (data echoing), where a GPU waits for patches with all workers at work.",
     ),
     click.option(
         "--tensorboard",
@@ -96,6 +107,7 @@ class TrainOptions:
     compile: bool
     threads: int | None
     workers: int
+    echo: int
     tensorboard: Path | None
 
     @property
@@ -114,6 +126,7 @@ class TrainOptions:
             device=self.device,
             threads=self.threads,
             workers=self.workers,
+            echo=self.echo,
             validate_every=self.validate_every,
             patience=self.patience,
         )

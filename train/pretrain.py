@@ -119,7 +119,7 @@ def pretrain(
         "patches": ",".join(map(str, stages)),
         "seed": seed,
     }
-    batches = Batches(draw, stages, config.steps, seed)
+    batches = Batches(draw, stages, config.made, seed)
     fit(model, batches, config, output.with_suffix(""), validate, report, recipe)
     if rank_and_world()[0]:
         return weights_sha256(arrays(model))

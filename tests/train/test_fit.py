@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from colora.devices.errors import CheckpointError, UnknownName
+from colora.train.echo import echoed, first_needed
 from colora.train.fit import FitConfig, Progress, fit
 from colora.train.losses import LOSSES, psnr_loss
 from colora.train.nafnet import NAFNet, NAFNetConfig
@@ -319,3 +320,34 @@ def test_learning_rate_warms_up_and_falls_to_the_floor() -> None:
     assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
     assert max(rates) == 1.0 and rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[-1] == pytest.approx(0.1, abs=0.001)
+
+
+@pytest.mark.parametrize("drawn", [batches(4, 7), GROWING])
+def test_an_echoed_run_makes_fewer_batches_and_resumes_bit_exactly(tmp_path: Path, drawn: Batches) -> None:
+    config = replace(CONFIG, echo=3, steps=35)
+    whole, resumed = network(), network()
+    fit(whole, drawn, config, tmp_path / "whole")
+
+    def die(progress: Progress) -> None:
+        if progress.step == 33:
+            raise Killed
+
+    with pytest.raises(Killed):
+        fit(network(), drawn, config, tmp_path / "cut", report=die)
+    fit(resumed, drawn, config, tmp_path / "cut")
+    assert config.made == 12
+    assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(resumed), strict=True))
+
+
+def test_echo_draws_from_the_batches_made_up_to_now() -> None:
+    fresh = [(torch.full((8, 3, 2, 2), float(i)), torch.full((8, 3, 2, 2), -float(i))) for i in range(80)]
+    steps = list(echoed(iter(fresh), 0, 2, seed=3))
+    assert len(steps) == 160
+    for step, (degraded, clean) in enumerate(steps):
+        assert torch.equal(degraded, -clean)
+        assert max(0, step // 2 - 31) <= degraded.min() and degraded.max() <= step // 2
+    late = torch.cat([degraded for degraded, _ in steps[100:]])
+    assert len(late.unique()) > 40  # of the 62 batches that these steps can draw from
+    begun = first_needed(101, 2)
+    again = list(echoed(iter(fresh[begun:]), 101, 2, seed=3))
+    assert all(torch.equal(a, b) for (a, _), (b, _) in zip(again, steps[101:], strict=True))
