@@ -53,11 +53,17 @@ def convolve(image: NDArray[np.float32], kernel: NDArray[np.floating], border: i
     return total
 
 
+def power(image: NDArray[np.float32], exponent: float) -> Image:
+    """image ** exponent to six digits, numbers below 1e-12 taken for that; cv2.pow takes ten times as long on black."""
+    curve = np.asarray(cv2.log(np.maximum(image, np.float32(1e-12))))
+    curve *= np.float32(exponent)
+    return np.asarray(cv2.exp(curve, dst=curve))
+
+
 def _blurred(image: Image, kernel: NDArray[np.floating]) -> Image:
     """In linear light, where blur happens: a lamp that moves leaves a bright line."""
-    light = np.asarray(cv2.pow(image, GAMMA), np.float32)
-    smooth = convolve(light, kernel, cv2.BORDER_REFLECT_101)
-    return clip(np.asarray(cv2.pow(clip(smooth), 1 / GAMMA)))
+    smooth = convolve(power(image, GAMMA), kernel, cv2.BORDER_REFLECT_101)
+    return clip(power(smooth, 1 / GAMMA))
 
 
 def blur(image: Image, rng: Generator) -> tuple[Image, str]:

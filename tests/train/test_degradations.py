@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from colora.devices.errors import UnknownName
-from colora.train.camera import convolve
+from colora.train.camera import GAMMA, convolve, power
 from colora.train.degradations import (
     DEGRADATIONS,
     MODES,
@@ -21,7 +21,7 @@ from colora.train.degradations import (
     prod,
 )
 from colora.train.haze import haze, invent_depth
-from colora.train.noise import normal, photons
+from colora.train.noise import low_light, normal, photons
 from colora.train.tasks import TASKS, find_task
 from colora.train.weather import _mirrored
 from hypothesis import given, settings
@@ -157,13 +157,42 @@ def test_photons_have_the_moments_of_poisson(rate: float) -> None:
     assert counts.var() == pytest.approx(rate, abs=5 * np.sqrt((2 * rate**2 + rate) / n) + 0.004 * rate)
 
 
-def test_photons_differ_from_poisson_by_less_than_a_hundredth_where_the_approximation_begins() -> None:
+@pytest.mark.parametrize(("rate", "at_most"), [(0.5, 0.002), (3.9, 0.004), (4.0, 0.01)])
+def test_photons_differ_little_from_poisson_where_the_approximation_begins_and_below(
+    rate: float, at_most: float
+) -> None:
     n = 400_000
     rng = np.random.default_rng(2)
-    drawn = np.bincount(photons(np.full(n, 4.0, np.float32), rng).astype(int), minlength=30)[:30]
-    pmf = np.exp(-4.0) * np.cumprod([1.0, *(4.0 / k for k in range(1, 30))])
-    # total variation: 0.0065 by integration, and about Σ√(p/n)·0.4 = 0.002 of sampling noise
-    assert np.abs(drawn / n - pmf).sum() / 2 < 0.01
+    drawn = np.bincount(photons(np.full(n, rate, np.float32), rng).astype(int), minlength=30)[:30]
+    pmf = np.exp(-rate) * np.cumprod([1.0, *(rate / k for k in range(1, 30))])
+    # total variation: 0.0065 by integration from 4 on, 0 below; about Σ√(p/n)·0.4 = 0.002 of sampling noise at 4
+    assert np.abs(drawn / n - pmf).sum() / 2 < at_most
+
+
+def test_low_light_comes_in_8_bits_now_and_then_with_a_cast_and_with_coarse_grain() -> None:
+    grey = np.full((64, 64, 3), 0.6, np.float32)
+    casts, coarse = [], []
+    for seed in range(40):
+        dark, told = low_light(grey, np.random.default_rng(seed))
+        np.testing.assert_array_equal(dark, np.rint(dark * 255).astype(np.float32) / np.float32(255))
+        assert dark.mean() < 0.6
+        means = dark.mean((0, 1))
+        casts.append(float((means.max() - means.min()) / means.max()))
+        if "q=" not in told and (varies := dark[..., 1] - dark[..., 1].mean()).std() > 2 / 255:
+            coarse.append(
+                ("low-passed" in told, float((varies[:, 1:] * varies[:, :-1]).mean() / varies.var()))
+            )
+    # means over 4,096 pixels are good to about 1 %; a low-pass of σ 0.4 px gives neighbours a correlation of 0.1
+    assert sum(cast > 0.02 for cast in casts) >= 5 and sum(cast < 0.02 for cast in casts) >= 5
+    assert {low_passed for low_passed, _ in coarse} == {False, True}
+    assert all((correlation > 0.06) == low_passed for low_passed, correlation in coarse)
+
+
+def test_power_is_that_of_numpy_and_takes_black_for_almost_black() -> None:
+    image = np.linspace(0, 1, 3 * 64, dtype=np.float32).reshape(8, 8, 3)
+    for exponent in (GAMMA, 1 / GAMMA):
+        # logarithm and exponential of OpenCV in float32; 1e-12 ** (1/2.2) is 3.5e-6
+        np.testing.assert_allclose(power(image, exponent), image**exponent, rtol=1e-5, atol=4e-6)
 
 
 def tag(name: str) -> Degradation:
