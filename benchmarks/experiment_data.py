@@ -7,7 +7,7 @@ pictures, as it would with a camera.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,10 +30,10 @@ VALIDATE, TEST = 4, 12
 class Sources:
     """Files, and folders of real pairs (None: the real task can't be run)."""
 
-    pretrain: Sequence[Path]
-    adapt: Sequence[Path]
-    validate: Sequence[Path]
-    test: Sequence[Path]
+    pretrain: tuple[Path, ...]
+    adapt: tuple[Path, ...]
+    validate: tuple[Path, ...]
+    test: tuple[Path, ...]
     real_train: Path | None = None
     real_test: Path | None = None
 
@@ -65,7 +65,7 @@ def split_photos(
             f"{len(names)} photographs; expected more than {TEST} to test, {VALIDATE} to validate and {adapt} tiles to "
             "adapt: give more folders of clean pictures"
         )
-    return Sources(large, few[:adapt], list(validate), list(test), real_train, real_test)
+    return Sources(tuple(large), tuple(few[:adapt]), tuple(validate), tuple(test), real_train, real_test)
 
 
 def super_resolution(image: "Image", rng: "Generator") -> "Image":
@@ -106,6 +106,7 @@ def spoilt(file: Path, task: str, seed: Sequence[int]) -> "Pair":
     return Pair(file.stem, np.rint(degraded * 255).astype(np.uint8), clean)
 
 
+@lru_cache(maxsize=1)  # runs of other methods, one after the other, learn from the same
 def few_pairs(sources: Sources, task: str, count: int, seed: int) -> "tuple[Examples, list[Pair]]":
     """(`count` pairs to adapt to, others held out; pairs to test on). The first two depend on the seed, tests do not.
 

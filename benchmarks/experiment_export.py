@@ -19,6 +19,8 @@ def export_check(results: "Sequence[dict[str, Any]]", work: Path) -> list[str]:
     adapters = {r["run"]["task"]: work / r["adapter"] for r in results if r["run"]["method"] == "colora"}
     if not adapters:
         return []
+    if missing := [path for path in adapters.values() if not path.exists()]:
+        return [f"not exported: {missing[0]} is not there"]
     sha256 = {read_adapter(path).backbone_sha256 for path in adapters.values()}
     files = [
         p

@@ -45,6 +45,8 @@ class Scale:
     steps: int = 200
     """of each adaptation, the fully tuned copies' too"""
     pretrain_steps: int = 2000
+    pretrain_echo: int = 1
+    """steps that each batch of pre-training serves"""
     patch: int = 64
     batch: int = 4
     backbone_width: int = 16
@@ -70,6 +72,10 @@ class Where:
     """of torch"""
     workers: int = 1
     """processes that degrade pictures for pre-training"""
+    compile: bool = False
+    """torch.compile the networks that are trained"""
+    threads: int | None = None
+    """of torch; None leaves torch's own choice"""
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,11 @@ class Run:
     budget: float = 0.07
     recipe: str = "prod"
     architecture: str = "nafnet"
+
+
+def cell_of(run: Run) -> tuple[Any, ...]:
+    """What runs have in common that share a fully tuned copy, and so a folder: no two of them at the same time."""
+    return run.task, run.pairs, run.seed, run.recipe, run.architecture
 
 
 def layout(architecture: str, width: int) -> "Backbone":
@@ -105,28 +116,37 @@ def key_of(*told: object) -> str:
     return hashlib.sha256(json.dumps(told, default=asdict).encode()).hexdigest()[:16]
 
 
+def _pretrain_steps(run: Run, scale: Scale) -> int:
+    return 0 if run.recipe == "none" else scale.pretrain_steps
+
+
+def backbone_path(run: Run, scale: Scale, sources: Sources, work: Path) -> Path:
+    """Where the backbone of a run is, or will be. All runs of a recipe share it."""
+    steps = _pretrain_steps(run, scale)
+    files = [file.name for file in sources.pretrain] if steps else []
+    spec = layout(run.architecture, scale.backbone_width)
+    key = key_of(steps, scale.pretrain_echo, scale.patch, scale.batch, asdict(spec), scale.scratch_lr, files)
+    return work / "backbones" / f"{run.architecture}-{run.recipe}-{key}.safetensors"
+
+
 def pretrained(run: Run, scale: Scale, sources: Sources, work: Path, where: Where) -> "Checkpoint":
-    """The backbone of a run, pre-trained where the work folder has none. All runs of a recipe share it."""
+    """The backbone of a run, pre-trained where the work folder has none."""
     from colora.train.checkpoint import load_backbone
     from colora.train.fit import FitConfig
     from colora.train.pretrain import pretrain
     from colora.train.progress import progress_bar
 
-    steps = 0 if run.recipe == "none" else scale.pretrain_steps
-    files = [file.name for file in sources.pretrain] if steps else []
-    spec = layout(run.architecture, scale.backbone_width)
-    key = key_of(steps, scale.patch, scale.batch, asdict(spec), scale.scratch_lr, files)
-    name = f"{run.architecture}-{run.recipe}-{key}"
-    path = work / "backbones" / f"{name}.safetensors"
+    path, steps = backbone_path(run, scale, sources, work), _pretrain_steps(run, scale)
     if not path.exists():
         warmup = min(100, steps // 5)
-        config = FitConfig(steps, lr=scale.scratch_lr, warmup=warmup, **asdict(where))
-        with progress_bar(f"pre-training {name}") as report:
+        echo = scale.pretrain_echo
+        config = FitConfig(steps, lr=scale.scratch_lr, warmup=warmup, echo=echo, **asdict(where))
+        with progress_bar(f"pre-training {path.stem}") as report:
             pretrain(
                 sources.pretrain,
                 path,
                 config,
-                backbone=spec,
+                backbone=layout(run.architecture, scale.backbone_width),
                 batch=scale.batch,
                 patch=scale.patch,
                 held_out=0,
@@ -149,17 +169,26 @@ def spread(method: str, backbone: "Checkpoint", budget: int) -> "Allocation | No
     return uniform(shapes, {}, budget)
 
 
+def _done(run: Run, scale: Scale, work: Path) -> Path:
+    return work / "runs" / f"{key_of(run, scale)}.json"
+
+
+def known(run: Run, scale: Scale, work: Path) -> dict[str, Any] | None:
+    """Figures of a run, as `perform` gives them, if the work folder has them: needs nothing else of what made them."""
+    done = _done(run, scale, work)
+    result: dict[str, Any] | None = json.loads(done.read_text()) if done.exists() else None
+    return result
+
+
 def perform(run: Run, scale: Scale, sources: Sources, work: Path, where: Where = Where()) -> dict[str, Any]:
     """Figures of a run, from the work folder where it was made before.
 
     `psnr_db`, `input_db`: means over the test pairs. `stored`: numbers per number of the backbone. Raises ColoraError's
-    kinds, for a budget below what β takes for one.
+    kinds, for a budget below what β takes for one, and FloatingPointError where a training diverges.
     """
-    done = work / "runs" / f"{key_of(run, scale)}.json"
-    if done.exists():
-        result: dict[str, Any] = json.loads(done.read_text())
+    if result := known(run, scale, work):
         return result
-    begin = time.monotonic()
+    begin, done = time.monotonic(), _done(run, scale, work)
     result = _measure(run, scale, sources, work, done.stem, where)
     result = {"run": asdict(run), "scale": asdict(scale), **result, "seconds": time.monotonic() - begin}
     done.parent.mkdir(parents=True, exist_ok=True)
@@ -179,7 +208,13 @@ def _measure(run: Run, scale: Scale, sources: Sources, work: Path, name: str, wh
     backbone = pretrained(run, scale, sources, work, where)
     examples, test = few_pairs(sources, run.task, run.pairs, run.seed)
     warmup = min(100, scale.steps // 5)
-    fit = FitConfig(scale.steps, lr=scale.lr, warmup=warmup, validate_every=scale.steps, device=where.device)
+    fit = FitConfig(
+        scale.steps,
+        lr=scale.lr,
+        warmup=warmup,
+        validate_every=scale.steps,
+        **asdict(replace(where, workers=1)),
+    )
     rate = scale.scratch_lr if run.recipe == "none" else scale.tune_lr
     target = replace(fit, lr=rate)
     config = AdaptConfig(
@@ -192,10 +227,7 @@ def _measure(run: Run, scale: Scale, sources: Sources, work: Path, name: str, wh
         patch=scale.patch,
         seed=run.seed,
     )
-    cell = key_of(run.task, run.pairs, run.seed, run.recipe, run.architecture, scale)
-    output = (
-        work / "cells" / f"{cell}.safetensors"
-    )  # one folder, so that its methods share the fully tuned copy
+    output = work / "cells" / f"{key_of(cell_of(run), scale)}.safetensors"
     told = f"{run.recipe}, {run.task.replace('+', '-')}, {run.pairs} pairs, seed {run.seed}"
     if run.method == "full":
         check("full", backbone, examples, config, ranks_given=True)
@@ -222,9 +254,7 @@ def _measure(run: Run, scale: Scale, sources: Sources, work: Path, name: str, wh
 def passes(runs: "list[Run]", scale: Scale) -> int:
     """Patches that go forward and backward in these runs, what is shared counted once; FAIG's too. For estimates."""
     one = scale.steps * scale.batch
-    cells = {
-        (r.task, r.pairs, r.seed, r.recipe, r.architecture) for r in runs if r.method in ("full", "colora")
-    }
+    cells = {cell_of(r) for r in runs if r.method in ("full", "colora")}
     recipes = {(r.recipe, r.architecture) for r in runs if r.recipe != "none"}
     adapters = [r for r in runs if r.method != "full"]
     faig = scale.faig_steps * scale.faig_images

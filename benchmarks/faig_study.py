@@ -141,19 +141,28 @@ def tiny_files(folder: Path) -> tuple[Path, Path]:
 
 
 def study(
-    backbone: "Checkpoint", target: "Checkpoint", pairs: "Sequence[Pair]", counts: Sequence[int], patch: int
+    backbone: "Checkpoint",
+    target: "Checkpoint",
+    pairs: "Sequence[Pair]",
+    counts: Sequence[int],
+    patch: int,
+    device: str = "cpu",
 ) -> tuple[Array, float]:
-    """Scores (image, N, parameter), and seconds for one step at one image. Raises CheckpointError for other layouts."""
+    """Scores (image, N, parameter), and seconds for one step at one image. Raises CheckpointError for other layouts.
+
+    `device` is torch's; the two networks are moved there.
+    """
     from colora.train.pairs import centres
 
     if backbone.backbone.config != target.backbone.config:
         raise CheckpointError(
             f"the tuned copy is a {target.backbone.name}, the backbone a {backbone.backbone.name}: expected the same"
         )
-    weights = backbone.module.state_dict(), target.module.state_dict()
+    weights = backbone.module.to(device).state_dict(), target.module.to(device).state_dict()
     begin = time.perf_counter()
     found = []
-    for pair in centres(pairs, patch, backbone.backbone.pad.multiple_of):
+    for degraded, clean in centres(pairs, patch, backbone.backbone.pad.multiple_of):
+        pair = degraded.to(device), clean.to(device)
         found.append(scores_by_steps(backbone.module, *weights, pair, counts))
         click.echo(f"{len(found)} of {len(pairs)} images", err=True)
     return np.stack(found), (time.perf_counter() - begin) / len(found) / max(counts)
@@ -177,6 +186,7 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--draws", default=20, show_default=True, type=click.IntRange(1), help="Sets of each size.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="Torch threads.")
+@click.option("--device", default="cpu", show_default=True, help="Of torch, e.g. cuda.")
 @click.option(
     "-o",
     "--output",
@@ -199,6 +209,7 @@ def command(
     draws: int,
     seed: int,
     threads: int | None,
+    device: str,
     output: Path,
 ) -> None:
     """How few steps and images give FAIG the ranks that many give; written to OUTPUT and, as PNG, beside it."""
@@ -220,7 +231,7 @@ def command(
         named = tiny_files(Path(work)) if tiny else (backbone, target)
         base, tuned = (load_backbone(str(name)) for name in named)
     counts = [n for n in range(1, steps + 1) if steps % n == 0]
-    scores, seconds = study(base, tuned, chosen[:images], counts, patch)
+    scores, seconds = study(base, tuned, chosen[:images], counts, patch, device)
     numbers = int(budget * sum(p.numel() for p in base.module.parameters()))
     rows = compare(scores, counts, base.shapes, numbers, beta=beta, draws=draws, seed=seed)
     print_table(rows)
@@ -238,6 +249,7 @@ def command(
         "draws": draws,
         "seed": seed,
         "torch_threads": torch.get_num_threads(),
+        "device": device,
     }
     content = {
         "settings": settings,

@@ -1,6 +1,10 @@
 """Experiments: what they say of the paper, how other degradations look, and one real run, small, that is cached."""
 
 import json
+import shutil
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -8,9 +12,11 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from colora.benchmarks.experiment_data import split_photos
+from colora.benchmarks import experiment_jobs
+from colora.benchmarks.experiment_data import Sources, split_photos
+from colora.benchmarks.experiment_jobs import Outcome, Shop, groups, perform_all
 from colora.benchmarks.experiment_rivals import degae, real_esrgan
-from colora.benchmarks.experiment_runs import METHODS, RECIPES, Run
+from colora.benchmarks.experiment_runs import METHODS, RECIPES, Run, Scale, Where, cell_of
 from colora.benchmarks.experiment_view import Claim, judge, points
 from colora.benchmarks.experiments import EXPERIMENTS, command
 
@@ -73,6 +79,54 @@ def test_every_run_can_be_made() -> None:
         assert all(run.recipe in RECIPES and run.method in METHODS for run in experiment.runs)
 
 
+def test_each_run_once_and_those_of_a_fully_tuned_copy_together() -> None:
+    found = groups([EXPERIMENTS[name].runs for name in ("a", "b", "c")])
+    runs = [run for group in found for run in group]
+    assert set(runs) == {run for name in ("a", "b", "c") for run in EXPERIMENTS[name].runs}
+    assert len(set(runs)) == len(runs)
+    assert [len(group) for group in found[:24]] == [4] * 24  # a's methods
+    assert all(len({cell_of(run) for run in group}) == 1 for group in found)
+
+
+def test_jobs_wait_for_their_backbone_and_share_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = Shop(Scale(), Sources((Path("a.png"),), (), (), ()), tmp_path, Where())
+    begun: list[str] = []
+    busy: set[object] = set()
+
+    def pretrain(run: Run, shop: Shop) -> list[Outcome]:
+        assert run.recipe not in begun
+        begun.append(run.recipe)
+        if run.recipe == "single":
+            raise RuntimeError("out of memory")
+        shop.backbone(run).parent.mkdir(exist_ok=True)
+        shop.backbone(run).touch()
+        return []
+
+    def perform_each(runs: Sequence[Run], shop: Shop) -> list[Outcome]:
+        assert shop.backbone(runs[0]).exists()
+        assert cell_of(runs[0]) not in busy
+        busy.add(cell_of(runs[0]))
+        time.sleep(0.001)  # for others to begin
+        busy.remove(cell_of(runs[0]))
+        return [(run, {"psnr_db": 0.0}) for run in runs]
+
+    monkeypatch.setattr(experiment_jobs, "_pretrain", pretrain)
+    monkeypatch.setattr(experiment_jobs, "perform_each", perform_each)
+    monkeypatch.setattr(
+        experiment_jobs, "ProcessPoolExecutor", lambda jobs, *_, **__: ThreadPoolExecutor(jobs)
+    )
+    wanted = [EXPERIMENTS[name].runs for name in ("b", "a", "c")]
+    outcomes = [one for told in perform_all(wanted, shop, 4) for one in told]
+    assert sorted(map(str, (run for run, _ in outcomes))) == sorted(map(str, set().union(*wanted)))
+    lost = {run.recipe for run, told in outcomes if isinstance(told, str)}
+    assert lost == {"single"} and (
+        "failed: RuntimeError: out of memory" in {str(told) for _, told in outcomes}
+    )
+    assert sorted(begun) == ["fixed", "none", "prod", "single"]
+
+
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     folder = tmp_path / "photos"
@@ -120,3 +174,14 @@ def test_runs_are_made_once(photos: Path, tmp_path: Path) -> None:
     assert made == {
         path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*") if path.is_file()
     }
+
+    for folder in ("adapters", "backbones", "cells"):
+        shutil.rmtree(tmp_path / "work" / folder)
+    arguments = ["a", *paths[2:], *sizes.split()[:-2], "--cached"]
+    done = CliRunner().invoke(command, arguments)
+    assert done.exit_code == 0, done.output
+    assert "1 of 96 runs are made" in done.output
+    again = json.loads((tmp_path / "experiment-a.json").read_text())
+    assert again["points"] == record["points"] and again["notes"] == ["1 of 96 runs are made"]
+    done = CliRunner().invoke(command, [*arguments, "--only", "full"])
+    assert done.exit_code == 1 and "has none of its 24 runs of this scale" in str(done.exception)
