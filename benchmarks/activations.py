@@ -10,6 +10,7 @@ import click
 import numpy as np
 from colora.benchmarks.demand import Demand, write_demands
 from colora.benchmarks.large_run import CLEAR_REFS
+from colora.benchmarks.networks import BACKBONES
 from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty
 from colora.benchmarks.resident import in_fresh_process, memory_now
 from colora.benchmarks.script import run
@@ -49,24 +50,10 @@ def taken(bundle: str, size: str, policy: str, threads: str) -> dict[str, float]
         }
 
 
-def export(backbone: str, folder: str) -> str:
-    """A bundle of the zoo's backbone, or of a layout with random weights."""
-    from colora.benchmarks.tiny import make_tiny
-    from colora.benchmarks.zoo_bundle import zoo_bundle
-    from colora.export.pipeline import export as export_bundle
-    from colora.train.checkpoint import zoo
-
-    output = Path(folder) / "bundle"
-    if backbone in zoo():
-        return str(zoo_bundle(output, backbone))
-    files = make_tiny(Path(folder), backbone=backbone)
-    return str(export_bundle(backbone=str(files.backbone), output=output, adapters=[files.rain]).output)
-
-
 @click.command()
 @click.option(
     "--backbone", "backbones", multiple=True, default=("nafnet-small", "nafnet-sidd-w32", "restormer-tiny"),
-    show_default=True, help="Of the zoo, or a layout, which gets random weights.",
+    show_default=True, help=BACKBONES,
 )  # fmt: skip
 @click.option("--bundle", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Instead.")
 @click.option(
@@ -92,7 +79,7 @@ def command(
     figures: dict[str, dict[str, float]] = {}
     for backbone in ("bundle",) if bundle else backbones:
         with tempfile.TemporaryDirectory() as folder:
-            made = bundle or Path(in_fresh_process("colora.benchmarks.activations:export", backbone, folder))
+            made = bundle or Path(in_fresh_process("colora.benchmarks.networks:export", backbone, folder))
             largest = min(open_bundle(made).manifest.shapes.max)
             for size in dict.fromkeys(min(size, largest) for size in sizes):
                 click.echo(f"{backbone}, {size} px …", err=True)

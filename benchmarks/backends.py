@@ -12,6 +12,7 @@ from typing import Any
 import click
 from colora.benchmarks.backends_run import BACKBONE, COMPILED, EAGER, GEMM, NAMES, OPENVINO, ORT, OURS
 from colora.benchmarks.compiled_models import FORMS, write_forms, write_plain
+from colora.benchmarks.networks import BACKBONES, source_of
 from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty, write_record
 from colora.benchmarks.resident import in_fresh_process
 from colora.benchmarks.script import run
@@ -52,11 +53,7 @@ MEASURED = {
 
 
 def write_models(backbone: str, sizes: tuple[int, ...], every_form: bool, folder: Path) -> None:
-    """Files for backends_run. backbone: shipped name, checkpoint, or a name of BACKBONES, then with random weights.
-
-    Raises: what `load_backbone` raises.
-    """
-
+    """Files for backends_run. Raises: what `load_backbone` raises."""
     source = source_of(backbone, folder)
     forms = {"form of cpu": TARGET_PASSES["cpu"], "form of openvino": OPENVINO_PASSES}
     write_forms(source, folder, forms | (FORMS if every_form else {}))
@@ -64,23 +61,6 @@ def write_models(backbone: str, sizes: tuple[int, ...], every_form: bool, folder
     write_text(folder / BACKBONE, source)
     for size in sizes:
         write_plain(source, size, folder / str(size))
-
-
-def source_of(backbone: str, folder: Path) -> str:
-    """What load_backbone takes: the name itself, or a file of random weights where none are shipped."""
-    import torch
-    from colora.train.backbones import BACKBONES
-    from colora.train.checkpoint import save_backbone, zoo
-
-    if backbone in zoo() or backbone not in BACKBONES:
-        return backbone
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(0)
-        module = BACKBONES[backbone].build()
-        for parameter in module.parameters():  # residual scales start at zero, and nothing would be compared
-            parameter.add_(0.01 * torch.randn(parameter.shape))
-    save_backbone(folder / "random.safetensors", module, BACKBONES[backbone], {})
-    return str(folder / "random.safetensors")
 
 
 def table(rows: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -177,7 +157,7 @@ def quality(pairs: tuple[str, ...], backbone: str, count: int, threads: int) -> 
     "--backbone",
     default="nafnet-small",
     show_default=True,
-    help="Shipped, a file, or nafnet-sidd-w32 (random).",
+    help=BACKBONES,
 )
 @click.option(
     "--size",

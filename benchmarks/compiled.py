@@ -19,15 +19,20 @@ from colora.benchmarks.compiled_models import (
     write_forms,
     write_plain,
 )
+from colora.benchmarks.networks import BACKBONES, source_of
 from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty, write_record
 from colora.benchmarks.resident import in_fresh_process
 from colora.benchmarks.scenarios import INPUT, OUTPUT, picture, tensor_of
 from colora.benchmarks.script import run
 from colora.benchmarks.timing import interleave, paired_ratio, summary
 from colora.devices.errors import ParityError
+from colora.runtime.atomic import write_text
+from colora.train.backbones import DEFAULT_BACKBONE
 
 PACKAGES = ("numpy", "onnxruntime", "onnx", "onnxsim", "torch")
 REFERENCE = "plain"
+NAMES = "forms.txt"
+"""beside the forms: their names"""
 TOLERANCE = 1e-4
 """as every export is held to, in units of the image range; a graph that is off by more is not timed"""
 
@@ -40,6 +45,8 @@ MEASURED = {
     "EXTENDED without prepacking.",
     "times": "All calls by turns in one process, in rounds, the order rotating, 50 ms apart; 3 rounds of warm-up. "
     "Ratios to plain are taken within each round; their quartiles are given.",
+    "network": "Trained weights. A layout that none are shipped for has random ones: the same operations, and an error "
+    "of float32 as small (benchmarks/tiny.py).",
     "bytes_moved_256": "Estimate at 256×256: each operator reads its inputs and writes its outputs once.",
 }
 """How the numbers came about; part of the record."""
@@ -70,7 +77,7 @@ def open_all(folder: Path, size: int, image: Any, threads: int) -> dict[str, Cal
     plain = _session(sized / PLAIN, threads, True)
     expected = plain.run([OUTPUT], {INPUT: image})[0]
     calls: dict[str, Callable[[], Any]] = {REFERENCE: lambda: plain.run([OUTPUT], {INPUT: image})[0]}
-    for number, name in enumerate(FORMS):
+    for number, name in enumerate((folder / NAMES).read_text().splitlines()):
         graph = folder / form_folder(number) / "graph.onnx"
         wanted = set((graph.parent / "weights.txt").read_text().splitlines())
         tensors = {
@@ -106,14 +113,14 @@ def _session(model: Path, threads: int, full: bool) -> Any:
     return ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
 
 
-def print_table(size: int, rows: Mapping[str, Any], moved: Mapping[str, int]) -> None:
+def print_table(title: str, size: int, rows: Mapping[str, Any], moved: Mapping[str, int]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
     if not console.is_terminal:
         console.width = 110
-    table = Table("graph", "ms p50", "ms p95", "× plain", "quartiles", "MB moved", title=f"{size}×{size}")
+    table = Table("graph", "ms p50", "ms p95", "× plain", "quartiles", "MB moved", title=title)
     for i, column in enumerate(table.columns):
         column.no_wrap, column.justify = True, "right" if i else "left"
     for name, x in rows.items():
@@ -132,9 +139,7 @@ def print_table(size: int, rows: Mapping[str, Any], moved: Mapping[str, int]) ->
 
 
 @click.command()
-@click.option(
-    "--backbone", default="nafnet-small", show_default=True, help="Shipped name, or a checkpoint file."
-)
+@click.option("--backbone", default=DEFAULT_BACKBONE, show_default=True, help=BACKBONES)
 @click.option(
     "--size",
     "sizes",
@@ -147,32 +152,43 @@ def print_table(size: int, rows: Mapping[str, Any], moved: Mapping[str, int]) ->
 @click.option("--threads", default=0, show_default=True, help="Of one run; 0: ONNX Runtime's choice.")
 @click.option("--rounds", default=30, show_default=True, type=click.IntRange(2))
 @click.option(
+    "--last-form",
+    is_flag=True,
+    help="Of our graphs only the last, which target cpu has: less time and memory.",
+)
+@click.option(
     "-o", "--output", default=RESULTS, show_default=True, type=click.Path(path_type=Path), help="Folder."
 )
-def command(backbone: str, sizes: tuple[int, ...], threads: int, rounds: int, output: Path) -> None:
+def command(
+    backbone: str, sizes: tuple[int, ...], threads: int, rounds: int, last_form: bool, output: Path
+) -> None:
     """Our graphs, form by form, against the plain export and the convolutions alone."""
     where = environment(PACKAGES)
     warn_if_dirty(where)
+    forms = dict(list(FORMS.items())[-1:]) if last_form else FORMS
     results = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        write_forms(backbone, folder)
+        source = source_of(backbone, folder)
+        write_forms(source, folder, forms)
+        write_text(folder / NAMES, "\n".join(forms))
         moved = {
             name: int((folder / form_folder(number) / "cost.txt").read_text())
-            for number, name in enumerate(FORMS)
+            for number, name in enumerate(forms)
         }
         for size in sizes:
             click.echo(f"{size}×{size} …", err=True)
-            write_plain(backbone, size, folder / str(size))
+            write_plain(source, size, folder / str(size))
             results[size] = in_fresh_process(
                 "colora.benchmarks.compiled:latency", folder, str(size), str(threads), str(rounds)
             )
-            print_table(size, results[size], moved)
+            print_table(f"{Path(backbone).stem}, {size}×{size}", size, results[size], moved)
     path = record_path(output, where, "onnxruntime")
-    path = path.with_name(f"compiled-{path.name}")
+    network = "" if backbone == DEFAULT_BACKBONE else f"{Path(backbone).stem}-"
+    path = path.with_name(f"compiled-{network}{path.name}")
     content = {
         "settings": {"backbone": Path(backbone).name, "threads": threads, "rounds": rounds},
-        "forms": {name: list(passes) for name, passes in FORMS.items()},
+        "forms": {name: list(passes) for name, passes in forms.items()},
         "measured": MEASURED,
         "bytes_moved_256": moved,
         "latency": {str(size): rows for size, rows in results.items()},

@@ -15,11 +15,11 @@ import click
 from colora.benchmarks import footprint_run
 from colora.benchmarks.demand import Demand, write_demands
 from colora.benchmarks.fleet import make_fleet
+from colora.benchmarks.networks import BACKBONES, RANDOM
 from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty
 from colora.benchmarks.resident import Memory, in_fresh_process, median, parse_memory
 from colora.benchmarks.scenarios import PEERS
 from colora.benchmarks.script import run
-from colora.benchmarks.switching import RANDOM, make_bundle
 
 PACKAGES = ("numpy", "onnxruntime", "onnx", "torch")
 PEER_MOST, SELF_MOST = 0.25, 1.15
@@ -94,7 +94,14 @@ def judge(backbone: str, tasks: int, figures: Figures, adapter_bytes: int) -> li
 
 
 @click.command()
-@click.option("--backbone", "backbones", multiple=True, default=("nafnet-small", *RANDOM), show_default=True)
+@click.option(
+    "--backbone",
+    "backbones",
+    multiple=True,
+    default=("nafnet-small", *RANDOM),
+    show_default=True,
+    help=BACKBONES,
+)
 @click.option(
     "--bundle",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -130,7 +137,7 @@ def command(
             if bundle:
                 shutil.copytree(bundle, work)
             else:
-                in_fresh_process("colora.benchmarks.footprint:export", backbone, str(folder))
+                in_fresh_process("colora.benchmarks.networks:export", backbone, str(folder))
             figures, adapter_bytes = measure(folder, work, tasks, size, threads, repeats)
         demands += judge(backbone, tasks, figures, adapter_bytes)
         rows[backbone] = {
@@ -147,11 +154,6 @@ def command(
     }
     click.echo(write_demands(path, "footprint", where, demands, MEASURED, content))
     click.echo(f"{path} and .md")
-
-
-def export(backbone: str, folder: str) -> str:
-    """`make_bundle` in a process that gives its memory back."""
-    return str(make_bundle(backbone, None, Path(folder)))
 
 
 if __name__ == "__main__":

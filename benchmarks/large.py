@@ -11,10 +11,10 @@ from pathlib import Path
 
 import click
 from colora.benchmarks.demand import Demand, write_demands
+from colora.benchmarks.networks import BACKBONES
 from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty
 from colora.benchmarks.resident import in_fresh_process
 from colora.benchmarks.script import run
-from colora.benchmarks.switching import BACKBONES
 from colora.runtime.bundle import open_bundle
 
 PACKAGES = ("numpy", "onnxruntime", "tifffile")
@@ -71,7 +71,7 @@ def command(
         if bundle:
             shutil.copytree(bundle, work)
         else:
-            in_fresh_process("colora.benchmarks.footprint:export", backbone, text)
+            in_fresh_process("colora.benchmarks.networks:export", backbone, text)
         opened = open_bundle(work)
         task, name = opened.tasks[0], opened.manifest.backbone
         if sides[small] <= opened.manifest.tile.when_above:

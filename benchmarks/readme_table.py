@@ -19,6 +19,7 @@ from colora.benchmarks.script import run
 from colora.benchmarks.section import Section
 from colora.devices.errors import ReportError
 from colora.runtime.atomic import write_text
+from colora.train.backbones import DEFAULT_BACKBONE
 
 README = Path("README.md")
 BEGIN = "<!-- table {}: made by python -m colora.benchmarks.readme_table -->"
@@ -149,15 +150,17 @@ TABLES = {
 
 
 def newest(source: Source, folder: Path) -> tuple[Record, str]:
-    """The last record of its kind that was made of a clean commit, and its name. Raises: ReportError for none."""
+    """The last record of its kind, of the default backbone and a clean commit, and its name.
+
+    Raises: ReportError for none.
+    """
     found = []
     for file in sorted(folder.glob("*.json")):
         record = json.loads(file.read_text("utf-8"))
-        if (
-            isinstance(record, dict)
-            and record.get("kind") == source.kind
-            and record["environment"]["clean_tree"]
-        ):
+        if not isinstance(record, dict) or record.get("kind") != source.kind:
+            continue
+        network = record.get("settings", {}).get("backbone", DEFAULT_BACKBONE)
+        if network == DEFAULT_BACKBONE and record["environment"]["clean_tree"]:
             found.append((record["environment"]["date_utc"], file.name, record))
     if not found:
         raise ReportError(

@@ -176,7 +176,7 @@ def command(
             bundle = folder / "bundle"
             if not bundle.exists():
                 click.echo("nafnet-small: export …", err=True)
-                in_fresh_process("colora.benchmarks.footprint:export", "nafnet-small", folder)
+                in_fresh_process("colora.benchmarks.networks:export", "nafnet-small", folder)
         settings = Settings(folder, threads=threads, seconds=seconds or (1e9 if full else 45.0))
         sha256 = file_sha256(bundle / MANIFEST)
         told = json.dumps([where.cpu, where.cores, where.packages, sha256])

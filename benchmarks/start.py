@@ -17,10 +17,10 @@ import click
 import numpy as np
 from colora.benchmarks.demand import Demand, write_demands
 from colora.benchmarks.fleet import make_fleet
+from colora.benchmarks.networks import BACKBONES, make_bundle
 from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty
 from colora.benchmarks.scenarios import INPUT, OUTPUT, picture
 from colora.benchmarks.script import run
-from colora.benchmarks.switching import BACKBONES, make_bundle
 from colora.benchmarks.timing import order, paired_ratio, summary
 from colora.devices.errors import BackendError
 
@@ -174,7 +174,7 @@ def command(bundle: Path | None, backbone: str, size: int, rounds: int, output: 
     where = environment(PACKAGES)
     warn_if_dirty(where)
     with tempfile.TemporaryDirectory() as folder:
-        work = bundle or make_bundle(backbone, None, Path(folder))
+        work = bundle or make_bundle(backbone, Path(folder))
         (member,) = make_fleet(work, Path(folder) / "models", 1)
         image = Path(folder) / "picture.npy"
         np.save(image, picture(size))

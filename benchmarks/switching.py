@@ -5,7 +5,7 @@ w32 (29 M parameters; random weights, adapters of 7 %). The process that measure
 """
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from itertools import cycle
@@ -15,6 +15,7 @@ from typing import Any
 import click
 import numpy as np
 from colora.benchmarks.fleet import make_fleet
+from colora.benchmarks.networks import BACKBONES, RANDOM, make_bundle
 from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty, write_record
 from colora.benchmarks.resident import in_fresh_process
 from colora.benchmarks.scenarios import PEERS, open_model
@@ -38,11 +39,6 @@ COPY, REFIT, HOT, OPEN = (
 BY_COPY, BY_OPEN, HOT_MS = "switch / copy", "switch / open", "hot task, ms"
 TARGETS = {BY_COPY: 3.0, BY_OPEN: 1 / 8, HOT_MS: 1.0}
 """What a switch may cost."""
-RANDOM = {"nafnet-sidd-w32": 0.07}
-"""Layouts that are not shipped: name → what an adapter stores of its numbers."""
-BACKBONES = f"Of the zoo, or {', '.join(RANDOM)} with random weights."
-"""Help of --backbone."""
-
 MEASURED = {
     COPY: "Every graph tensor that one of the two tasks changes, from one array to another (numpy).",
     REFIT: "Policy `refit`, to the other of two tasks that were proven before, no picture: from the task's name to "
@@ -119,21 +115,6 @@ def mapped_bytes(path: Path) -> int:
     return resident
 
 
-def make_bundle(backbone: str, passes: Iterable[str] | None, folder: Path) -> Path:
-    """Export a shipped backbone with its adapters, or one of RANDOM. Raises: what `export` raises."""
-    from colora.benchmarks.tiny import make_tiny
-    from colora.benchmarks.zoo_bundle import zoo_bundle
-    from colora.export.pipeline import export
-
-    if backbone not in RANDOM:
-        return zoo_bundle(folder / "bundle", backbone, passes)
-    files = make_tiny(folder, backbone=backbone, share=RANDOM[backbone])
-    adapters = [files.rain, files.noise]
-    return export(
-        backbone=str(files.backbone), output=folder / "bundle", adapters=adapters, passes=passes
-    ).output
-
-
 def print_tables(results: Mapping[str, Any]) -> str:
     """Times and ratios, aligned; also returned as text."""
     from rich.console import Console
@@ -199,7 +180,7 @@ def command(
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             click.echo(f"{name} …", err=True)
-            made = bundle or make_bundle(name, passes.split(",") if passes else None, folder)
+            made = bundle or make_bundle(name, folder, passes.split(",") if passes else None)
             members = make_fleet(made, folder / "models", 2)
             results[name] = in_fresh_process(
                 "colora.benchmarks.switching:measure",

@@ -11,7 +11,7 @@ import onnxruntime as ort
 from click.testing import CliRunner
 from colora.benchmarks.compiled import FORMS, REFERENCE, command
 from colora.benchmarks.compiled_models import convolutions
-from colora.benchmarks.tiny import Tiny
+from colora.export.passes import TARGET_PASSES
 
 
 def test_the_floor_runs_every_convolution_and_nothing_else() -> None:
@@ -38,8 +38,8 @@ def test_the_floor_runs_every_convolution_and_nothing_else() -> None:
     assert [output.shape for output in outputs] == [(1, 8, 1, 1), (1, 2, 1, 1)]
 
 
-def test_a_run_fills_the_record(tiny: Tiny, tmp_path: Path) -> None:
-    arguments = ["--backbone", str(tiny.backbone), "--size", "16", "--rounds", "2", "--threads", "1"]
+def test_a_layout_with_random_weights_fills_the_record(tmp_path: Path) -> None:
+    arguments = ["--backbone", "nafnet-tiny", "--size", "16", "--rounds", "2", "--threads", "1"]
     result = CliRunner().invoke(command, [*arguments, "-o", str(tmp_path)], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     (file,) = tmp_path.glob("compiled-*.json")
@@ -47,5 +47,7 @@ def test_a_run_fills_the_record(tiny: Tiny, tmp_path: Path) -> None:
     names = [REFERENCE, *(f"{policy}: {name}" for name in FORMS for policy in ("merged", "refit"))]
     assert list(record["latency"]["16"]) == [*names, "convolutions: ENABLE_ALL", "convolutions: EXTENDED"]
     assert all(row["ms_p50"] > 0 for row in record["latency"]["16"].values())
+    assert list(FORMS.values())[-1] == TARGET_PASSES["cpu"]  # what --last-form takes
     assert record["bytes_moved_256"].keys() == FORMS.keys() and record["kind"] == "compiled"
+    assert file.name.startswith("compiled-nafnet-tiny-")  # that of the default backbone is another record
     assert record["bytes_moved_256"]["affine, split"] < record["bytes_moved_256"]["no pass"]

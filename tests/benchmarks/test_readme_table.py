@@ -102,7 +102,7 @@ def test_compiled_takes_the_last_form() -> None:
     assert rows_of(compiled_table(record, "r/x.json")) == ["| 64×64 | 1,234 ms | 0.80 | 0.85 | 0.40 |"]
 
 
-def test_the_newest_record_of_a_clean_commit_counts(tmp_path: Path) -> None:
+def test_the_newest_record_of_a_clean_commit_and_the_default_backbone_counts(tmp_path: Path) -> None:
     for name, date, clean in (
         ("a", "2026-01-01", True),
         ("b", "2026-01-02", True),
@@ -110,6 +110,12 @@ def test_the_newest_record_of_a_clean_commit_counts(tmp_path: Path) -> None:
     ):
         where = WHERE | {"date_utc": date, "clean_tree": clean}
         (tmp_path / f"{name}.json").write_text(json.dumps({"kind": "compiled", "environment": where}))
+    other = {
+        "kind": "compiled",
+        "environment": WHERE | {"date_utc": "2026-01-09"},
+        "settings": {"backbone": "other"},
+    }
+    (tmp_path / "other.json").write_text(json.dumps(other))
     (tmp_path / "baseline.json").write_text(json.dumps({"machine_info": {}}))
     assert newest(TABLES["compiled"], tmp_path)[1] == "b.json"
     with pytest.raises(
