@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from colora.devices.errors import UnknownName
-from colora.train.camera import GAMMA, convolve, power
+from colora.train.camera import GAMMA, convolve, power, shake_kernel
 from colora.train.degradations import (
     DEGRADATIONS,
     MODES,
@@ -70,6 +70,26 @@ def test_blur_averages_light_and_not_its_numbers() -> None:
         out, _ = DEGRADATIONS[name](edge, np.random.default_rng(1))
         # half of the light is 0.5^(1/2.2) = 0.73 of the numbers: the mean rises where a plain average keeps it
         assert out.mean() > edge.mean() + 0.005
+
+
+@given(span=st.floats(3, 27), seed=st.integers(0, 999))
+def test_shake_kernels_are_centred_curves_of_their_span(span: float, seed: int) -> None:
+    kernel = shake_kernel(span, np.random.default_rng(seed))
+    y, x = np.mgrid[: kernel.shape[0], : kernel.shape[1]] - (kernel.shape[0] // 2)
+    assert kernel.shape[0] == kernel.shape[1] and kernel.shape[0] % 2 == 1
+    assert kernel.min() >= 0 and kernel.sum() == pytest.approx(1)
+    # faint ends are cut, at 1 % of the brightest
+    assert abs((kernel * x).sum()) < 0.6 and abs((kernel * y).sum()) < 0.6
+    extent = max(np.ptp(axis[kernel > 0]) for axis in (x, y))
+    assert extent <= span + 2 * 4 + 2  # a pen's Gaussian reaches 4 σ, and points lie between pixels
+
+
+def test_shakes_rest_and_hurry() -> None:
+    kernels = [shake_kernel(20, np.random.default_rng(seed)) for seed in range(40)]
+    inked = [kernel[kernel > 0.05 * kernel.max()] for kernel in kernels]
+    # a pen of even speed leaves the middle of its line about twice as bright as the typical inked pixel
+    assert sum(bright.max() > 4 * np.median(bright) for bright in inked) > 8
+    assert len({kernel.tobytes() for kernel in kernels}) == 40
 
 
 def test_a_step_with_alternatives_draws_each_of_them() -> None:
