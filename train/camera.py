@@ -31,25 +31,29 @@ GAMMA = 2.2
 
 DIRECT = 11
 """side of the largest kernel that OpenCV applies tap by tap, leaving out taps of 0; larger ones go through a Fourier
-transform, at the price of some 700 taps whatever they hold"""
-FEW = 450
-"""taps up to which it pays to cut a larger kernel into such pieces: those of moving points and lines are mostly 0"""
+transform, which takes longer than the taps of moving points and lines, most of which are 0"""
 
 
 def convolve(image: NDArray[np.float32], kernel: NDArray[np.floating], border: int) -> NDArray[np.float32]:
     """H×W or H×W×3 picture, weighted by an odd-sided kernel; `border`: one of cv2.BORDER_*. As cv2.filter2D has it."""
+    if max(kernel.shape) <= DIRECT:
+        return np.asarray(cv2.filter2D(image, -1, kernel.astype(np.float32), borderType=border))
+    y, x = (side // 2 for side in kernel.shape)
+    return convolve_inside(np.asarray(cv2.copyMakeBorder(image, y, y, x, x, border)), kernel)
+
+
+def convolve_inside(image: NDArray[np.float32], kernel: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Like `convolve`, of those pixels alone whose whole neighbourhood is in the picture: smaller by the kernel's size
+    less one. Kernels are cut into pieces of DIRECT px, and empty pieces left out."""
     kernel = kernel.astype(np.float32)
-    height, width = kernel.shape
-    if max(kernel.shape) <= DIRECT or np.count_nonzero(kernel) > FEW:
-        return np.asarray(cv2.filter2D(image, -1, kernel, borderType=border))
-    wide = cv2.copyMakeBorder(image, height // 2, height // 2, width // 2, width // 2, border)
-    total = np.zeros_like(image)
-    for y in range(0, height, DIRECT):
-        for x in range(0, width, DIRECT):
+    height, width = (size - side + 1 for size, side in zip(image.shape, kernel.shape, strict=False))
+    total = np.zeros((height, width, *image.shape[2:]), np.float32)
+    for y in range(0, kernel.shape[0], DIRECT):
+        for x in range(0, kernel.shape[1], DIRECT):
             piece = kernel[y : y + DIRECT, x : x + DIRECT]
             if piece.any():
-                part = cv2.filter2D(wide[y:, x:], -1, piece, anchor=(0, 0))
-                total += part[: image.shape[0], : image.shape[1]]
+                seen = image[y : y + height + piece.shape[0] - 1, x : x + width + piece.shape[1] - 1]
+                total += cv2.filter2D(seen, -1, piece, anchor=(0, 0))[:height, :width]
     return total
 
 

@@ -2,20 +2,24 @@
 
 import cv2
 import numpy as np
-from colora.train.camera import Image, clip, convolve, log_uniform
+from colora.train.camera import Image, clip, convolve_inside, log_uniform
 from numpy.random import Generator
 from numpy.typing import NDArray
 
 
-def streak_kernel(length: float, theta: float, sigma: float) -> NDArray[np.float64]:
+def streak_kernel(length: float, theta: float, sigma: float) -> NDArray[np.float32]:
     """One out-of-focus drop on its way: a line of `length` px at `theta` (rad), fading at both ends, with a Gaussian
     cross-section of `sigma` px; peak 1."""
     half = int(np.ceil(length / 2 + 3 * sigma))
-    y, x = np.mgrid[-half : half + 1, -half : half + 1]
-    along, across = x * np.cos(theta) + y * np.sin(theta), y * np.cos(theta) - x * np.sin(theta)
-    fade = np.clip((length / 2 - np.abs(along)) / (0.2 * length) + 0.5, 0, 1)
+    x = np.arange(-half, half + 1, dtype=np.float32)
+    y = x[:, None]
+    cos, sin = np.float32(np.cos(theta)), np.float32(np.sin(theta))
+    across = y * cos - x * sin
     near = np.abs(across) <= 3 * sigma
-    kernel: NDArray[np.float64] = np.where(near, fade * np.exp(-0.5 * (across / sigma) ** 2), 0)
+    along = np.abs(x * cos + y * sin)[near]
+    kernel = np.zeros_like(across)
+    fade = np.clip((length / 2 - along) / (0.2 * length) + 0.5, 0, 1)
+    kernel[near] = fade * np.exp(-0.5 * (across[near] / sigma) ** 2)
     return kernel
 
 
@@ -40,17 +44,18 @@ def rain(image: Image, rng: Generator) -> tuple[Image, str]:
         margin = kernel.shape[0] // 2
         shape = (height + 2 * margin, width + 2 * margin)
         drops = np.zeros(shape, np.float32)
-        count = rng.binomial(drops.size, min(1.0, cover / kernel.sum()))
+        count = rng.binomial(drops.size, min(1.0, cover / float(kernel.sum())))
         drops.flat[rng.integers(drops.size, size=count)] = rng.uniform(0.2, 1.0, count)
-        layer = convolve(drops, kernel, cv2.BORDER_CONSTANT)
+        layer = convolve_inside(drops, kernel)
         bright = strength * rng.uniform(0.5, 1.0) * (1 - 0.6 * cover / densest)
-        streaks += np.float32(bright) * layer[margin : margin + height, margin : margin + width]
+        streaks += np.float32(bright) * layer
     streaks *= min(
         1.0, rng.uniform(0.08, 0.3) / max(float(streaks.mean()), 1e-6)
     )  # the more, the more translucent
     veil = rng.uniform(0, 0.3) * strength if rng.random() < 0.3 else 0.0
-    wet = image * (1 - veil) + veil * rng.uniform(0.6, 0.9)
-    return clip(wet + streaks[..., None]), (
+    wet = cv2.merge([streaks] * 3)
+    wet += image * np.float32(1 - veil) + np.float32(veil * rng.uniform(0.6, 0.9)) if veil else image
+    return clip(np.asarray(wet)), (
         f"rain({layers} layers, wind {np.degrees(wind) - 90:+.0f}°, covers {np.mean(streaks > 0.05):.0%})"
     )
 
@@ -79,28 +84,41 @@ def raindrop(image: Image, rng: Generator) -> tuple[Image, str]:
     cy, cx = rng.uniform(0, height, drops), rng.uniform(0, width, drops)
 
     nearest = _nearest(cy, cx, (height, width))
-    y, x = np.arange(height)[:, None] - cy[nearest], np.arange(width) - cx[nearest]
+    y = np.arange(height, dtype=np.float32)[:, None] - cy.astype(np.float32)[nearest]
+    x = np.arange(width, dtype=np.float32) - cx.astype(np.float32)[nearest]
     angle = np.arctan2(y, x)
-    outline = 1 + sum(lobes[k][nearest] * np.cos((k + 1) * angle + phases[k][nearest]) for k in range(3))
-    outline *= radius[nearest]
+    outline = np.ones_like(angle)
+    for k, (lobe, phase) in enumerate(
+        zip(lobes.astype(np.float32), phases.astype(np.float32), strict=True), 1
+    ):
+        outline += lobe[nearest] * np.cos(k * angle + phase[nearest])
+    outline *= radius.astype(np.float32)[nearest]
     rim = np.hypot(x, y) / outline  # 0 at the centre, 1 at the rim
-    mask = np.clip((1 - rim) * outline + 0.5, 0, 1)
-    magnified = view / outline * (0.5 + 0.5 * rim**2)
+    mask = np.clip((1 - rim) * outline + np.float32(0.5), 0, 1)
+    magnified = np.float32(view) / outline * (np.float32(0.5) + np.float32(0.5) * rim * rim)
 
     small = (max(1, width // SHRINK), max(1, height // SHRINK))
     scene = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
-    seen_x = _mirrored((cx[nearest] - x * magnified) * (small[0] / width), small[0])
-    seen_y = _mirrored((cy[nearest] - y * magnified) * (small[1] / height), small[1])
-    refracted = np.asarray(cv2.remap(scene, seen_x, seen_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT))
-    light = (refracted * (1 - veil) + sky * veil) * (gain[nearest] * mask)[..., None]
-    wet = np.asarray(cv2.GaussianBlur(np.dstack([light, mask]).astype(np.float32), (0, 0), soft))
+    seen_x = _mirrored(
+        (cx.astype(np.float32)[nearest] - x * magnified) * np.float32(small[0] / width), small[0]
+    )
+    seen_y = _mirrored(
+        (cy.astype(np.float32)[nearest] - y * magnified) * np.float32(small[1] / height), small[1]
+    )
+    light = np.asarray(cv2.remap(scene, seen_x, seen_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT))
+    light *= np.float32(1 - veil)
+    light += np.float32(sky * veil)
+    light *= cv2.merge([gain.astype(np.float32)[nearest] * mask] * 3)
     told = f"raindrop({drops} drops, r={typical:.0f} px, covers {mask.mean():.0%})"
-    return clip(image * (1 - wet[..., 3:]) + wet[..., :3]), told
+    glass = cv2.GaussianBlur(np.float32(1) - mask, (0, 0), soft)
+    wet = image * cv2.merge([glass] * 3)
+    wet += cv2.GaussianBlur(light, (0, 0), soft)
+    return clip(wet), told
 
 
-def _mirrored(at: NDArray[np.float64], size: int) -> NDArray[np.float32]:
+def _mirrored(at: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     """Coordinates as cv2.BORDER_REFLECT takes them inside `size` pixels; far outside, remap takes its time for that."""
-    turned = (at.astype(np.float32) + np.float32(0.5)) % np.float32(2 * size)
+    turned = (at + np.float32(0.5)) % np.float32(2 * size)
     folded: NDArray[np.float32] = np.minimum(turned, np.float32(2 * size) - turned) - np.float32(0.5)
     return folded
 

@@ -335,6 +335,6 @@ def test_mirrored_coordinates_are_those_of_opencv() -> None:
     rows = np.zeros_like(at, dtype=np.float32)
     one, other = (
         cv2.remap(image, x, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-        for x in (at.astype(np.float32), _mirrored(at, 7))
+        for x in (at.astype(np.float32), _mirrored(at.astype(np.float32), 7))
     )
     np.testing.assert_allclose(one, other, atol=0.04)  # remap rounds coordinates to 1/32 pixel
