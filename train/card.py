@@ -88,7 +88,28 @@ def quality_table(quality: Mapping[str, float]) -> str:
     return "\n".join(lines)
 
 
-def _adapter_facts(adapter: Adapter, backbone: str) -> str:
+def public_sets(task: str, scores: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown of the public sets that a record of `benchmarks.quality` scored with the adapter `task`; "" for none.
+
+    scores: its rows, each with set, column, n, psnr_db, ssim, told.
+    """
+    sets = [row["set"] for row in scores if row["column"] == "adapter" and f"task {task}," in row["told"]]
+    if not sets:
+        return ""
+    shown = ("input", "opencv", "bm3d", "backbone", "adapter")
+    columns = [c for c in shown if any(row["column"] == c and row["set"] in sets for row in scores)]
+    lines = ["| public set | n | " + " | ".join(columns) + " |", "| --- | ---: |" + " ---: |" * len(columns)]
+    for name in sets:
+        found = {row["column"]: row for row in scores if row["set"] == name}
+        cells = (
+            f"{found[c]['psnr_db']:.2f} / {found[c]['ssim']:.3f}" if c in found else "–" for c in columns
+        )
+        lines.append(f"| {name} | {found['adapter']['n']} | " + " | ".join(cells) + " |")
+    told = "PSNR in dB / SSIM, whole images, in ONNX Runtime; classical methods at their best setting on the very set:"
+    return f"{told}\n\n" + "\n".join(lines) + "\n"
+
+
+def _adapter_facts(adapter: Adapter, backbone: str, scores: Sequence[Mapping[str, Any]]) -> str:
     checkpoint = load_backbone(backbone)
     total = sum(p.numel() for p in checkpoint.module.parameters())
     low_rank = {n: p for n, p in adapter.params.items() if p.kind == "low-rank"}
@@ -110,7 +131,8 @@ adapter that this one went on from, *full tuning* the copy that attribution comp
 command names. *held out* are pictures kept out of training; the other sets have nothing to do with the training data.
 
 {quality_table(adapter.quality)}
-"""
+
+{public_sets(adapter.task, scores)}"""
 
 
 def _started(adapter: Adapter) -> str:
@@ -156,17 +178,33 @@ def _backbone_facts(path: Path, metadata: Mapping[str, str]) -> str:
 @click.option(
     "--backbone", default="nafnet-small", show_default=True, help="Of an adapter: zoo name or file."
 )
+@click.option(
+    "--quality",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Record of colora.benchmarks.quality: an adapter's card shows what it reaches on public sets.",
+)
 @click.option("-o", "--output", required=True, type=click.Path(file_okay=False, path_type=Path))
-def main(weights: Path, command_line: str, data: str, limits: str, backbone: str, output: Path) -> None:
+def main(
+    weights: Path,
+    command_line: str,
+    data: str,
+    limits: str,
+    backbone: str,
+    quality: Path | None,
+    output: Path,
+) -> None:
     """Copy WEIGHTS to the output folder, with a card and a drawing of the run's curve beside it."""
     metadata = read_header(weights, CheckpointError).metadata
     is_adapter = json.loads(metadata.get("colora", "{}")).get("kind") != "backbone"
-    facts = (
-        _adapter_facts(read_adapter(weights), backbone) if is_adapter else _backbone_facts(weights, metadata)
-    )
+    scores = json.loads(quality.read_text())["scores"] if quality else []
+    if is_adapter:
+        facts = _adapter_facts(read_adapter(weights), backbone, scores)
+    else:
+        facts = _backbone_facts(weights, metadata)
     output.mkdir(parents=True, exist_ok=True)
     draw(read_curves(weights.with_suffix("")), output / f"{weights.stem}.png")
-    shutil.copyfile(weights, output / weights.name)
+    if weights.resolve() != (output / weights.name).resolve():
+        shutil.copyfile(weights, output / weights.name)
     card = f"""# {weights.stem}
 
 {facts}

@@ -148,10 +148,13 @@ def test_goes_on_from_an_adapter(pairs: Path, backbone: Path, tmp_path: Path) ->
         )
         assert all((tensor == b.params[name].tensors[key]).all() for key, tensor in p.tensors.items())
     assert (a.started_from, b.started_from) == ("", a.content_sha256)
-    card = _adapter_facts(b, str(backbone))
+    score = {"set": "rainy_pictures", "n": 2, "ssim": 0.5, "told": f"task {b.task}, in ONNX Runtime"}
+    scores = [{**score, "column": "input", "psnr_db": 9.0}, {**score, "column": "adapter", "psnr_db": 30.0}]
+    card = _adapter_facts(b, str(backbone), scores)
+    assert "| rainy_pictures | 2 | 9.00 / 0.500 | 30.00 / 0.500 |\n" in card
     assert f"went on from the adapter content sha256 `{a.content_sha256}`" in card
     assert "| set | input | backbone | start | adapted |\n" in card
-    assert "went on from the adapter" not in _adapter_facts(a, str(backbone))
+    assert "went on from the adapter" not in _adapter_facts(a, str(backbone), [])
     assert b.quality["held_out_start_psnr_db"] == a.quality["held_out_adapted_psnr_db"]
 
     done = adapt(*arguments, "--start", first, "-o", tmp_path / "third.safetensors")
