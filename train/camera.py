@@ -59,9 +59,9 @@ def convolve_inside(image: NDArray[np.float32], kernel: NDArray[np.floating]) ->
 
 def power(image: NDArray[np.float32], exponent: float) -> Image:
     """image ** exponent to six digits, numbers below 1e-12 taken for that; cv2.pow takes ten times as long on black."""
-    curve = np.asarray(cv2.log(np.maximum(image, np.float32(1e-12))))
+    curve = np.asarray(cv2.log(np.maximum(image, np.float32(1e-12))), np.float32)
     curve *= np.float32(exponent)
-    return np.asarray(cv2.exp(curve, dst=curve))
+    return np.asarray(cv2.exp(curve), np.float32)
 
 
 def _blurred(image: Image, kernel: NDArray[np.floating]) -> Image:
@@ -125,9 +125,10 @@ def shake_kernel(span: float, rng: Generator) -> NDArray[np.float64]:
         (1, 1, right * down),
     ):
         np.add.at(kernel, (corner[:, 1] + dy + half, corner[:, 0] + dx + half), weight)
-    kernel = np.asarray(cv2.GaussianBlur(kernel, (0, 0), pen, borderType=cv2.BORDER_CONSTANT))
+    kernel = np.asarray(cv2.GaussianBlur(kernel, (0, 0), pen, borderType=cv2.BORDER_CONSTANT), np.float64)
     kernel[kernel < 0.01 * kernel.max()] = 0  # the Gaussian's tails cost time and show nothing
-    return kernel / kernel.sum()
+    kernel /= kernel.sum()
+    return kernel
 
 
 def motion(image: Image, rng: Generator) -> tuple[Image, str]:

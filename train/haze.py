@@ -2,7 +2,7 @@
 
 import cv2
 import numpy as np
-from colora.train.camera import Image, save
+from colora.train.camera import Image, clip, save
 from colora.train.noise import grain
 from numpy.random import Generator
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ def _plane_and_field(shape: tuple[int, int], rng: Generator) -> NDArray[np.float
     down, sideways = rng.uniform(0, 1), rng.normal(0, 0.4)
     field += (share * (1 - down * (np.arange(height, dtype=np.float32) / height)))[:, None]
     field += share * sideways * (np.arange(width, dtype=np.float32) / width - 0.5)
-    return np.asarray(cv2.min(cv2.max(field, 0), 1))
+    return clip(field)
 
 
 def _objects(image: Image, rng: Generator) -> NDArray[np.float32]:
@@ -34,9 +34,9 @@ def _objects(image: Image, rng: Generator) -> NDArray[np.float32]:
     points[..., :3] *= np.float32(np.exp(rng.uniform(0.5, 2.5)))
     points[..., 3] = (np.arange(height, dtype=np.float32) / max(height, width))[:, None]
     points[..., 4] = np.arange(width, dtype=np.float32) / max(height, width)
-    points = points.reshape(-1, 5)
-    seeds = points[rng.integers(len(points), size=int(rng.integers(2, 17)))]
-    nearest = np.argmax(points @ seeds.T - 0.5 * (seeds**2).sum(1), axis=1)
+    listed = points.reshape(-1, 5)
+    seeds = listed[rng.integers(len(listed), size=int(rng.integers(2, 17)))]
+    nearest = np.argmax(listed @ seeds.T - 0.5 * (seeds**2).sum(1), axis=1)
     distance: NDArray[np.float32] = rng.random(len(seeds), dtype=np.float32)[nearest].reshape(height, width)
     return distance
 
@@ -46,22 +46,23 @@ def invent_depth(image: Image, rng: Generator) -> NDArray[np.float32]:
     jumps at the picture's own edges: a fast guided filter (He & Sun, arXiv 1505.00996) carries them to full size."""
     height, width = image.shape[:2]
     small = (max(1, width // SHRINK), max(1, height // SHRINK))
-    coarse = np.asarray(cv2.resize(image, small, interpolation=cv2.INTER_AREA))
+    coarse = np.asarray(cv2.resize(image, small, interpolation=cv2.INTER_AREA), np.float32)
     depth = _plane_and_field(small[::-1], rng)
     if rng.random() < 0.25:
-        return np.asarray(cv2.resize(depth, (width, height)))
+        return np.asarray(cv2.resize(depth, (width, height)), np.float32)
     share, side = np.float32(rng.uniform(0.3, 1.0)), (3, 5, 9)[rng.integers(3)]
-    distance, guide = _objects(coarse, rng), np.asarray(cv2.cvtColor(coarse, cv2.COLOR_RGB2GRAY))
-    mean, mean_guide = cv2.blur(distance, (side, side)), cv2.blur(guide, (side, side))
-    spread = cv2.blur(guide * guide, (side, side)) - mean_guide * mean_guide
-    slope = (cv2.blur(distance * guide, (side, side)) - mean * mean_guide) / (np.maximum(spread, 0) + EDGE)
-    offset = cv2.blur(mean - slope * mean_guide, (side, side)) * share + depth * (1 - share)
-    slope = cv2.blur(slope, (side, side)) * share
-    full = np.asarray(cv2.resize(slope, (width, height)))
-    full *= cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    full += cv2.resize(offset, (width, height))
-    clipped: NDArray[np.float32] = np.clip(full, 0, 1, out=full)
-    return clipped
+    distance, guide = _objects(coarse, rng), np.asarray(cv2.cvtColor(coarse, cv2.COLOR_RGB2GRAY), np.float32)
+
+    def mean(values: NDArray[np.floating]) -> NDArray[np.float32]:
+        return np.asarray(cv2.blur(values, (side, side)), np.float32)
+
+    spread = np.maximum(mean(guide * guide) - mean(guide) ** 2, 0) + EDGE
+    slope = (mean(distance * guide) - mean(distance) * mean(guide)) / spread
+    offset = mean(mean(distance) - slope * mean(guide)) * share + depth * (1 - share)
+    full = np.asarray(cv2.resize(mean(slope) * share, (width, height)), np.float32)
+    full *= np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.float32)
+    full += np.asarray(cv2.resize(offset, (width, height)), np.float32)
+    return clip(full)
 
 
 def haze(image: Image, rng: Generator) -> tuple[Image, str]:
@@ -82,15 +83,15 @@ def haze(image: Image, rng: Generator) -> tuple[Image, str]:
     depth = near + np.float32(1 - near) * invent_depth(image, rng)
     t = [cv2.exp(depth * np.float32(-beta * (1 + k * blue))) for k in ((-1, 0, 1) if blue else (0,))]
     transmitted = cv2.merge(t if blue else t * 3)
-    source = (*(airlight * airlight if linear else airlight), 0)
-    hazy = cv2.subtract(image * image if linear else image, source)
-    cv2.multiply(hazy, transmitted, dst=hazy)
-    cv2.add(hazy, source, dst=hazy)
+    source = np.array([*(airlight * airlight if linear else airlight), 0])  # a colour to OpenCV
+    hazy = np.asarray(cv2.subtract(image * image if linear else image, source), np.float32)
+    hazy *= transmitted
+    hazy = np.asarray(cv2.add(hazy, source), np.float32)
     if linear:
-        cv2.sqrt(hazy, dst=hazy)
+        hazy = np.sqrt(hazy)
     told = f"β={beta:.1f}, A={light:.2f}"
     if rng.random() < 0.25:
-        hazy, grainy = grain(np.asarray(hazy), rng)
+        hazy, grainy = grain(hazy, rng)
         told += f", {grainy}"
-    saved, file = save(np.asarray(hazy), rng, 0.35)
+    saved, file = save(hazy, rng, 0.35)
     return saved, f"haze({told}{file})"

@@ -126,7 +126,7 @@ def low_light(image: Image, rng: Generator) -> tuple[Image, str]:
     light = power(image, taken)
     if shoulder:
         light /= np.float32(1 + shoulder) - np.float32(shoulder) * light
-    sensed = cv2.multiply(light, (*(gains * 2.0**-stops), 0))
+    sensed = np.asarray(cv2.multiply(light, np.array([*(gains * 2.0**-stops), 0])), np.float32)
     shot = photons(sensed * np.float32(peak), rng)
     shot *= np.float32(1 / peak)
     shot += np.float32(read / 255 / 8) * normal(rng, image.shape)

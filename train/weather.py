@@ -53,9 +53,9 @@ def rain(image: Image, rng: Generator) -> tuple[Image, str]:
         1.0, rng.uniform(0.08, 0.3) / max(float(streaks.mean()), 1e-6)
     )  # the more, the more translucent
     veil = rng.uniform(0, 0.3) * strength if rng.random() < 0.3 else 0.0
-    wet = cv2.merge([streaks] * 3)
+    wet = np.asarray(cv2.merge([streaks] * 3), np.float32)
     wet += image * np.float32(1 - veil) + np.float32(veil * rng.uniform(0.6, 0.9)) if veil else image
-    return clip(np.asarray(wet)), (
+    return clip(wet), (
         f"rain({layers} layers, wind {np.degrees(wind) - 90:+.0f}°, covers {np.mean(streaks > 0.05):.0%})"
     )
 
@@ -105,7 +105,8 @@ def raindrop(image: Image, rng: Generator) -> tuple[Image, str]:
     seen_y = _mirrored(
         (cy.astype(np.float32)[nearest] - y * magnified) * np.float32(small[1] / height), small[1]
     )
-    light = np.asarray(cv2.remap(scene, seen_x, seen_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT))
+    seen = cv2.remap(scene, seen_x, seen_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    light = np.asarray(seen, np.float32)
     light *= np.float32(1 - veil)
     light += np.float32(sky * veil)
     light *= cv2.merge([gain.astype(np.float32)[nearest] * mask] * 3)
