@@ -56,9 +56,10 @@ def invent_depth(image: Image, rng: Generator) -> NDArray[np.float32]:
     def mean(values: NDArray[np.floating]) -> NDArray[np.float32]:
         return np.asarray(cv2.blur(values, (side, side)), np.float32)
 
-    spread = np.maximum(mean(guide * guide) - mean(guide) ** 2, 0) + EDGE
-    slope = (mean(distance * guide) - mean(distance) * mean(guide)) / spread
-    offset = mean(mean(distance) - slope * mean(guide)) * share + depth * (1 - share)
+    mean_distance, mean_guide = mean(distance), mean(guide)
+    spread = mean(guide * guide) - mean_guide * mean_guide  # 0 where flat, up to rounding
+    slope = (mean(distance * guide) - mean_distance * mean_guide) / (spread + EDGE)
+    offset = mean(mean_distance - slope * mean_guide) * share + depth * (1 - share)
     full = np.asarray(cv2.resize(mean(slope) * share, (width, height)), np.float32)
     full *= np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.float32)
     full += np.asarray(cv2.resize(offset, (width, height)), np.float32)

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from colora.devices.errors import UnknownName
-from colora.train.camera import GAMMA, convolve, power, shake_kernel
+from colora.train.camera import GAMMA, SAMPLINGS, compress, convolve, power, shake_kernel
 from colora.train.degradations import (
     DEGRADATIONS,
     MODES,
@@ -165,6 +165,17 @@ def test_resampling_loses_the_finest_texture_and_keeps_the_mean() -> None:
         assert np.abs(lost - checks).mean() > 0.1, told
         # a ramp survives but for its ends; half a pixel of shift would add 1/126 everywhere
         np.testing.assert_allclose(kept[8:-8, 8:-8], ramp[8:-8, 8:-8], atol=0.004, err_msg=told)
+
+
+def test_some_jpegs_were_one_before() -> None:
+    image, twice = scene(40), 0
+    for seed in range(60):
+        out, told = DEGRADATIONS["jpeg"](image, np.random.default_rng(seed))
+        quality = int(told.rstrip(")").replace("=", " ").split()[-1])
+        once = any(np.array_equal(out, compress(image, quality, sampling)) for sampling in SAMPLINGS)
+        assert once != ("then" in told)
+        twice += not once
+    assert 2 <= twice <= 20  # 9 expected of 60
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.3, 3.0, 4.0, 4.5, 7.0, 20.0, 300.0, 4000.0])
