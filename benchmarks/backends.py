@@ -16,6 +16,7 @@ from colora.benchmarks.networks import BACKBONES, source_of
 from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty, write_record
 from colora.benchmarks.resident import in_fresh_process
 from colora.benchmarks.script import run
+from colora.benchmarks.tables import heading, markdown, show
 from colora.benchmarks.zoo_bundle import zoo_bundle
 from colora.devices.errors import BackendError
 from colora.export.passes import TARGET_PASSES
@@ -105,27 +106,6 @@ def verdicts(rows: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def print_table(title: str, lines: list[tuple[str, ...]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = 110
-    grid = Table(*lines[0], title=title)
-    for i, column in enumerate(grid.columns):
-        column.no_wrap, column.justify = True, "right" if i else "left"
-    for line in lines[1:]:
-        grid.add_row(*line)
-    console.print(grid)
-
-
-def markdown(title: str, lines: list[tuple[str, ...]]) -> str:
-    rows = ["| " + " | ".join(line) + " |" for line in lines]
-    rows.insert(1, "|---" + "|---:" * (len(lines[0]) - 1) + "|")
-    return f"## {title}\n\n" + "\n".join(rows) + "\n"
-
-
 def psnr_table(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
     lines: list[tuple[str, ...]] = [
         ("set (task)", "n", "bf16 to fp32, dB", "lowest", "fp32 to clean", "bf16 to clean", "worst change")
@@ -213,15 +193,16 @@ def command(
             share = (end - time.monotonic()) * size / sum(sizes[i:])  # what one leaves, the next have
             arguments = (folder, str(size), str(threads), str(rounds), str(int(compiled)), str(share))
             results[size] = in_fresh_process("colora.benchmarks.backends_run:measure", *arguments)
-            title, lines = f"{Path(backbone).stem}, {size}×{size}", table(results[size])
-            print_table(title, lines)
+            title, (header, *lines) = f"{Path(backbone).stem}, {size}×{size}", table(results[size])
+            show(header, lines, title=title)
             told = verdicts(results[size])
             click.echo("\n".join(told))
-            texts += [markdown(title, lines), *(f"- {line}" for line in told), ""]
+            texts += [f"## {title}\n", markdown(header, lines), *(f"- {line}" for line in told), ""]
     found = quality(pairs, backbone, count, threads) if pairs else {}
     if found:
-        print_table("bf16", psnr_table(found))
-        texts.append(markdown("bf16", psnr_table(found)))
+        header, *lines = psnr_table(found)
+        show(header, lines, title="bf16")
+        texts += ["## bf16\n", markdown(header, lines)]
     path = record_path(output, where, "openvino")
     path = path.with_name(f"backends-{Path(backbone).stem}-{path.name}")
     content = {
@@ -233,8 +214,8 @@ def command(
     }
     write_record(path, "backends", where, content)
     notes = "\n".join(f"- {name}: {told}" for name, told in MEASURED.items())
-    heading = f"# Backends on {where.cpu}, {where.cores} cores\n\n{where.date_utc}, {where.packages}\n"
-    write_text(path.with_suffix(".md"), "\n".join([heading, *texts, notes]) + "\n")
+    page = [heading(f"backends, {Path(backbone).stem}", where), *texts, notes]
+    write_text(path.with_suffix(".md"), "\n".join(page) + "\n")
     click.echo(f"{path} and {path.with_suffix('.md')}")
 
 

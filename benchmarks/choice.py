@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-from colora.benchmarks.choice_view import markdown, plot, print_tables
+from colora.benchmarks.choice_view import page, plot, print_tables
 from colora.benchmarks.quality import FOLDER, TASK_OF, bar
 from colora.benchmarks.record import RESULTS, environment, warn_if_dirty, write_record
 from colora.benchmarks.scenarios import picture
@@ -210,7 +210,7 @@ def command(
         "seen": [asdict(one) for one in seen + more],
     }
     write_record(output, "choice", where, content)
-    write_text(output.with_suffix(".md"), markdown(rows, bins, timed))
+    write_text(output.with_suffix(".md"), page(rows, bins, timed))
     plot(rows, bins, output.with_suffix(".png"))
     click.echo(f"{output}, {output.with_suffix('.md')} and {output.with_suffix('.png')}")
 

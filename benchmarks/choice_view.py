@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+from colora.benchmarks.tables import markdown, show
 from colora.runtime.choice import CLEAN, NOTHING
 
 if TYPE_CHECKING:
@@ -39,54 +41,45 @@ def cost_lines(cost: Cost) -> list[str]:
     ]
 
 
+def tables(rows: Rows, bins: Bins) -> dict[str, tuple[list[str], list[list[str]]]]:
+    """Title → header and rows, texts in the first column."""
+    found: dict[str, tuple[list[str], list[list[str]]]] = {}
+    for title, matrix in rows.items():
+        chosen = [
+            [named(row), str(row.n), *(str(n) if n else "" for n in row.chosen.values()), f"{row.right / row.n:.0%}",
+             f"{row.mean_confidence:.0%}"]
+            for row in matrix
+        ]  # fmt: skip
+        found[f"Chosen from {title}"] = ["set", "n", *matrix[0].chosen, "right", "mean confidence"], chosen
+        sure = [
+            [f"from {b.above:.0%}", str(b.n), f"{b.mean_confidence:.1%}", f"{b.right:.1%}"]
+            for b in bins[title]
+        ]
+        found[f"Is the confidence honest? {title}"] = ["confidence", "n", "mean", "right"], sure
+    return found
+
+
+def lines(rows: Rows, cost: Cost) -> list[str]:
+    """Sums over sets, and what a choice costs."""
+    return [
+        f"{name}, of {title}: {right} of {n} right ({right / n:.1%})"
+        for title, matrix in rows.items()
+        for name, right, n in sums(matrix)
+    ] + cost_lines(cost)
+
+
 def print_tables(rows: Rows, bins: Bins, cost: Cost) -> None:
     """Aligned."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = 150
-    for title, matrix in rows.items():
-        table = Table("set", "n", *matrix[0].chosen, "right", "confidence", title=f"Chosen from {title}")
-        for column in table.columns[1:]:
-            column.justify = "right"
-        for row in matrix:
-            counts = (str(n) if n else "·" for n in row.chosen.values())
-            table.add_row(
-                named(row), str(row.n), *counts, f"{row.right / row.n:.0%}", f"{row.mean_confidence:.0%}"
-            )
-        console.print(table)
-        for name, right, n in sums(matrix):
-            console.print(f"{name}: {right} of {n} right ({right / n:.1%})")
-        table = Table("confidence", "n", "mean", "right", title=f"Is the confidence honest? {title}")
-        for b in bins[title]:
-            table.add_row(f"from {b.above:.0%}", str(b.n), f"{b.mean_confidence:.1%}", f"{b.right:.1%}")
-        console.print(table)
-    for line in cost_lines(cost):
-        console.print(line)
+    for title, (header, cells) in tables(rows, bins).items():
+        show(header, cells, title=title)
+    for line in lines(rows, cost):
+        click.echo(line)
 
 
-def markdown(rows: Rows, bins: Bins, cost: Cost) -> str:
-    """The same."""
-    lines = [HOW]
-    for title, matrix in rows.items():
-        head = ["set", "n", *matrix[0].chosen, "right", "mean confidence"]
-        lines += ["", f"Chosen from {title}:", "", _cells(head), _cells(["---"] + ["---:"] * (len(head) - 1))]
-        for row in matrix:
-            counts = [str(n) if n else "" for n in row.chosen.values()]
-            share = [f"{row.right / row.n:.0%}", f"{row.mean_confidence:.0%}"]
-            lines.append(_cells([named(row), str(row.n), *counts, *share]))
-        lines += [
-            "",
-            *(f"- {name}: {right} of {n} right ({right / n:.1%})" for name, right, n in sums(matrix)),
-        ]
-        lines += ["", _cells(["confidence", "n", "mean", "right"]), _cells(["---"] + ["---:"] * 3)]
-        for b in bins[title]:
-            lines.append(
-                _cells([f"from {b.above:.0%}", str(b.n), f"{b.mean_confidence:.1%}", f"{b.right:.1%}"])
-            )
-    return "\n".join([*lines, "", *(f"- {line}" for line in cost_lines(cost))]) + "\n"
+def page(rows: Rows, bins: Bins, cost: Cost) -> str:
+    """The same as Markdown."""
+    parts = [f"{title}:\n\n{markdown(*table)}" for title, table in tables(rows, bins).items()]
+    return "\n".join([f"{HOW}\n", *parts, *(f"- {line}" for line in lines(rows, cost))]) + "\n"
 
 
 def plot(rows: Rows, bins: Bins, path: Path) -> None:
@@ -121,7 +114,3 @@ def plot(rows: Rows, bins: Bins, path: Path) -> None:
     axes[-1].legend(fontsize=8)
     axes[-1].grid(alpha=0.3)
     figure.savefig(path, dpi=100)
-
-
-def _cells(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"

@@ -24,6 +24,7 @@ from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_
 from colora.benchmarks.resident import in_fresh_process
 from colora.benchmarks.scenarios import INPUT, OUTPUT, picture, tensor_of
 from colora.benchmarks.script import run
+from colora.benchmarks.tables import show
 from colora.benchmarks.timing import interleave, paired_ratio, summary
 from colora.devices.errors import ParityError
 from colora.runtime.atomic import write_text
@@ -114,28 +115,20 @@ def _session(model: Path, threads: int, full: bool) -> Any:
 
 
 def print_table(title: str, size: int, rows: Mapping[str, Any], moved: Mapping[str, int]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = 110
-    table = Table("graph", "ms p50", "ms p95", "× plain", "quartiles", "MB moved", title=title)
-    for i, column in enumerate(table.columns):
-        column.no_wrap, column.justify = True, "right" if i else "left"
+    lines = []
     for name, x in rows.items():
-        quartiles = f"{x['ratio_to_plain_p25']:.2f} – {x['ratio_to_plain_p75']:.2f}"
         form = moved.get(name.partition(": ")[2])
-        estimate = f"{form * (size / 256) ** 2 / 1e6:.0f}" if form else ""
-        table.add_row(
-            name,
-            f"{x['ms_p50']:.1f}",
-            f"{x['ms_p95']:.1f}",
-            f"{x['ratio_to_plain_p50']:.3f}",
-            quartiles,
-            estimate,
+        lines.append(
+            (
+                name,
+                f"{x['ms_p50']:.1f}",
+                f"{x['ms_p95']:.1f}",
+                f"{x['ratio_to_plain_p50']:.3f}",
+                f"{x['ratio_to_plain_p25']:.2f} – {x['ratio_to_plain_p75']:.2f}",
+                f"{form * (size / 256) ** 2 / 1e6:.0f}" if form else "",
+            )
         )
-    console.print(table)
+    show(("graph", "ms p50", "ms p95", "× plain", "quartiles", "MB moved"), lines, title=title)
 
 
 @click.command()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from colora.benchmarks.record import Environment, write_record
+from colora.benchmarks.tables import heading
 from colora.runtime.atomic import write_text
 
 
@@ -68,6 +69,5 @@ def write_demands(
     write_record(path, kind, where, {"measured": dict(measured), "demands": judged} | content)
     text = table(demands)
     told = "".join(f"- {name}: {how}\n" for name, how in measured.items())
-    title = f"{kind}: {where.cpu}, {where.cores} cores, {where.date_utc}, commit {where.commit[:12]}"
-    write_text(path.with_suffix(".md"), f"# {title}\n\n```\n{text}\n```\n\n{told}")
+    write_text(path.with_suffix(".md"), f"{heading(kind, where)}\n```\n{text}\n```\n\n{told}")
     return text

@@ -14,8 +14,16 @@ from typing import TYPE_CHECKING
 
 import click
 import numpy as np
-from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty, write_record
+from colora.benchmarks.record import (
+    RESULTS,
+    Environment,
+    environment,
+    record_path,
+    warn_if_dirty,
+    write_record,
+)
 from colora.benchmarks.script import run
+from colora.benchmarks.tables import heading, markdown, show
 from colora.runtime.atomic import write_text
 from colora.runtime.weights import Array
 
@@ -158,29 +166,11 @@ def cells(row: Row, rows: Sequence[Row]) -> tuple[str, ...]:
     )
 
 
-def print_table(rows: Sequence[Row]) -> None:
-    """All rows, aligned."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = 120
-    table = Table(*HEADER, title="Engines, built and not run; memory × is against fully tuned")
-    for i, column in enumerate(table.columns):
-        column.no_wrap, column.justify = True, "right" if i > 3 else "left"
-    for row in rows:
-        table.add_row(*cells(row, rows), end_section=row.form == SWITCHED)
-    console.print(table)
-    for name, told in MEASURED.items():
-        console.print(f"{name}: {told}", highlight=False)
-
-
-def markdown(rows: Sequence[Row]) -> str:
+def page(rows: Sequence[Row], where: Environment) -> str:
     """The table, and how it was measured."""
-    lines = ["| " + " | ".join(HEADER) + " |", "| --- " * 4 + "| ---: " * 5 + "|"]
-    lines += ["| " + " | ".join(cells(row, rows)) + " |" for row in rows]
-    return "\n".join([*lines, "", *(f"- {name}: {told}" for name, told in MEASURED.items())]) + "\n"
+    notes = "\n".join(f"- {name}: {told}" for name, told in MEASURED.items())
+    table = markdown(HEADER, [cells(row, rows) for row in rows], left=4)
+    return f"{heading('engines', where)}\n{table}\n{notes}\n"
 
 
 @click.command()
@@ -231,14 +221,15 @@ def command(
             for capability in chosen:
                 click.echo(f"{precision} for {capability} …", err=True)
                 rows += rows_of(precision, capability, compiled, weights, stored, shapes, folder)
-    print_table(rows)
+    title = "Engines, built and not run; memory × is against fully tuned"
+    show(HEADER, [cells(row, rows) for row in rows], left=4, title=title)
     path = record_path(output, where, "tensorrt-rtx")
     path = path.with_name(f"engines-{path.name}")
     settings = {"backbone": backbone, "tasks": list(names), "side": side, "change": CHANGE}
     write_record(
         path, "engines", where, {"settings": settings, "measured": MEASURED, "rows": [*map(asdict, rows)]}
     )
-    write_text(path.with_suffix(".md"), markdown(rows))
+    write_text(path.with_suffix(".md"), page(rows, where))
     click.echo(f"{path} and {path.with_suffix('.md')}")
 
 

@@ -14,6 +14,7 @@ import click
 from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty, write_record
 from colora.benchmarks.resident import in_fresh_process, memory_now
 from colora.benchmarks.script import run
+from colora.benchmarks.tables import show
 from colora.benchmarks.tiny import make_tiny
 
 PACKAGES = ("numpy", "onnx", "onnxruntime", "onnxsim", "torch")
@@ -74,47 +75,32 @@ def cost_of(backbone: str, adapter: str, folder: str) -> dict[str, Any]:
 
 
 def print_tables(rows: dict[str, dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = 110
-    stages = Table("stage", *rows, title="seconds (of CPU), and largest extra memory so far ÷ weights")
+    stages, total = [], []
     for stage in dict.fromkeys(stage for row in rows.values() for stage in row["stages"]):
         cells = []
         for row in rows.values():
             told = row["stages"].get(stage)
             extra = f"{told['extra_bytes'] / row['weight_bytes']:5.2f}×" if told else ""
             cells.append(f"{told['seconds']:.1f} s ({told['cpu_seconds']:.1f}) {extra}" if told else "")
-        stages.add_row(stage, *cells)
-    total = Table(
-        "network",
-        "million",
-        "tensors",
-        "of CPU",
-        "seconds",
-        f"÷ {SECONDS:.0f} s",
-        "extra",
-        f"÷ {MEMORY:.0f}×",
-    )
+        stages.append((stage, *cells))
     for name, row in rows.items():
         extra = row["extra_bytes"] / row["weight_bytes"]
-        total.add_row(
-            name,
-            f"{row['parameters'] / 1e6:.1f}",
-            str(row["tensors"]),
-            f"{row['cpu_seconds']:.1f}",
-            f"{row['seconds']:.1f}",
-            f"{row['seconds'] / SECONDS:.2f}",
-            f"{extra:.2f}×",
-            f"{extra / MEMORY:.2f}",
+        total.append(
+            (
+                name,
+                f"{row['parameters'] / 1e6:.1f}",
+                str(row["tensors"]),
+                f"{row['cpu_seconds']:.1f}",
+                f"{row['seconds']:.1f}",
+                f"{row['seconds'] / SECONDS:.2f}",
+                f"{extra:.2f}×",
+                f"{extra / MEMORY:.2f}",
+            )
         )
-    for table in (stages, total):
-        for column in table.columns[1:]:
-            column.justify, column.no_wrap = "right", True
-        console.print(table)
-    console.print(f"asked of {ASKED}: at most {SECONDS:.0f} s, and {MEMORY:.0f}× its weights of extra memory")
+    show(("stage", *rows), stages, title="seconds (of CPU), and largest extra memory so far ÷ weights")
+    asked = (f"÷ {SECONDS:.0f} s", "extra", f"÷ {MEMORY:.0f}×")
+    show(("network", "million", "tensors", "of CPU", "seconds", *asked), total)
+    click.echo(f"asked of {ASKED}: at most {SECONDS:.0f} s, and {MEMORY:.0f}× its weights of extra memory")
 
 
 @click.command()

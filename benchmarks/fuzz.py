@@ -25,6 +25,7 @@ from colora.benchmarks.fuzz_verdict import Verdict
 from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty, write_record
 from colora.benchmarks.resident import in_fresh_process
 from colora.benchmarks.script import run
+from colora.benchmarks.tables import heading
 from colora.runtime.atomic import write_text
 
 PACKAGES = ("numpy", "onnxruntime", "safetensors", "pillow", "opencv-python-headless", "tifffile")
@@ -159,8 +160,10 @@ def command(bundles: int, images: int, seed: int, only: int | None, jobs: int, o
         write_record(
             path, "fuzz", where, content | {kind: _as_dict(tally) for kind, tally in tallies.items()}
         )
-        title = f"# fuzz: seed {seed}, {where.cpu}, {where.date_utc}, commit {where.commit[:12]}"
-        write_text(path.with_suffix(".md"), "\n".join([title, "", "```", *text, "```", ""]))
+        write_text(
+            path.with_suffix(".md"),
+            "\n".join([heading(f"fuzz, seed {seed}", where), "```", *text, "```", ""]),
+        )
         click.echo(f"{path} and .md")
     if found:
         raise SystemExit(1)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import click
 from colora.benchmarks.amplified import amplified
-from colora.benchmarks.precision_table import FACTOR, NOTES, Row, cells, markdown, print_table, worst
+from colora.benchmarks.precision_table import FACTOR, NOTES, Row, cells, page, print_table, worst
 from colora.benchmarks.quality import named
 from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty, write_record
 from colora.benchmarks.script import run
@@ -195,8 +195,7 @@ def command(
         "rows": [asdict(r) for r in rows],
     }
     write_record(path, "precision", where, content)
-    heading = f"# Precision of the zoo's tasks ({backbone})\n\n{where.date_utc}, {where.commit[:12]}, {where.packages}"
-    write_text(path.with_suffix(".md"), f"{heading}\n\n{markdown(rows)}")
+    write_text(path.with_suffix(".md"), page(rows, f"precision, {backbone}", where))
     click.echo(f"{path} and {path.with_suffix('.md')}")
 
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import click
+from colora.benchmarks.record import Environment
+from colora.benchmarks.tables import heading, markdown, show
+
 FACTOR = 256.0
 EVALUATORS = {
     "PyTorch": "the trained network, fp32",
@@ -47,24 +51,10 @@ class Row:
 
 
 def print_table(rows: Sequence[Row]) -> None:
-    """All rows, aligned."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = 180
-    table = Table(*HEADER)
-    for i, column in enumerate(table.columns):
-        column.no_wrap = HEADER[i] != "left in fp32"
-        column.justify = "right" if 2 < i < 9 else "left"
-    for row in rows:
-        table.add_row(*cells(row))
-    console.print(table)
-    for line in worst(rows):
-        console.print(line, highlight=False)
-    for name, told in NOTES.items():
-        console.print(f"{name}: {told}", highlight=False)
+    """All rows, what was lost most, and how it was measured."""
+    show(HEADER, map(cells, rows), left=3, wraps=["left in fp32"])
+    for line in (*worst(rows), *(f"{name}: {told}" for name, told in NOTES.items())):
+        click.echo(line)
 
 
 HEADER = (
@@ -91,16 +81,12 @@ def cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def markdown(rows: Sequence[Row]) -> str:
-    """The table, its columns aligned in the text too, and how it was measured."""
-    text = [HEADER, *(cells(row) for row in rows)]
-    widths = [max(len(line[i]) for line in text) for i in range(len(HEADER))]
-    pad = [str.rjust if 2 < i < 9 else str.ljust for i in range(len(HEADER))]
-    lines = [
-        "| " + " | ".join(pad[i](cell, widths[i]) for i, cell in enumerate(line)) + " |" for line in text
-    ]
-    lines.insert(1, "|" + "|".join("-" * (w + 1) + ("-:"[2 < i < 9]) for i, w in enumerate(widths)) + "|")
-    return "\n".join([*lines, "", *worst(rows), "", *(f"- {n}: {t}" for n, t in NOTES.items())]) + "\n"
+def page(rows: Sequence[Row], what: str, where: Environment) -> str:
+    """The same as Markdown."""
+    notes = "\n".join(f"- {name}: {told}" for name, told in NOTES.items())
+    table = markdown(HEADER, map(cells, rows), left=3)
+    lost = "".join(f"{line}\n\n" for line in worst(rows))
+    return f"{heading(what, where)}\n{table}\n{lost}{notes}\n"
 
 
 def worst(rows: Sequence[Row]) -> list[str]:

@@ -17,6 +17,7 @@ import numpy as np
 from colora.benchmarks.classical import CLASSICAL, Restore
 from colora.benchmarks.record import RESULTS, environment, warn_if_dirty, write_record
 from colora.benchmarks.script import run
+from colora.benchmarks.tables import markdown, show
 from colora.benchmarks.zoo_bundle import zoo_bundle
 from colora.devices.errors import UnknownName
 from colora.runtime.atomic import write_text
@@ -84,17 +85,22 @@ def score(
     return Score(set_name, method.column, len(scores), float(db), float(likeness), method.told, each)
 
 
-def markdown(scores: Sequence[Score]) -> str:
-    """Sets by columns as `PSNR dB / SSIM`, and below what each entry is."""
+def table(scores: Sequence[Score]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: sets by columns as `PSNR dB / SSIM`."""
     columns = [c for c in COLUMNS if any(s.column == c for s in scores)]
-    lines = ["| set | n | " + " | ".join(columns) + " |", "| --- | ---: |" + " ---: |" * len(columns)]
+    rows = []
     for name in dict.fromkeys(s.set for s in scores):
         row = {s.column: s for s in scores if s.set == name}
         cells = (f"{row[c].psnr_db:.2f} / {row[c].ssim:.3f}" if c in row else "–" for c in columns)
-        lines.append(f"| {name} | {next(iter(row.values())).n} | " + " | ".join(cells) + " |")
-    lines += ["", "PSNR in dB / SSIM, means over the n pictures of a set, 8-bit RGB, no border cut.", ""]
-    lines += [f"- {s.set}, {s.column}: {s.told}" for s in scores if s.column != "input"]
-    return "\n".join(lines) + "\n"
+        rows.append([name, str(next(iter(row.values())).n), *cells])
+    return ["set", "n", *columns], rows
+
+
+def page(scores: Sequence[Score]) -> str:
+    """The table, and below what each entry is."""
+    notes = [f"- {s.set}, {s.column}: {s.told}" for s in scores if s.column != "input"]
+    how = "PSNR in dB / SSIM, means over the n pictures of a set, 8-bit RGB, no border cut."
+    return "\n".join([markdown(*table(scores)), how, "", *notes]) + "\n"
 
 
 def tuned_restore(file: Path) -> Restore:
@@ -163,22 +169,6 @@ def bar() -> AbstractContextManager["Progress"]:
     return Progress(*columns, console=Console(stderr=True))
 
 
-def print_table(scores: Sequence[Score]) -> None:
-    """The same as `markdown`, drawn."""
-    from rich.console import Console
-    from rich.table import Table
-
-    columns = [c for c in COLUMNS if any(s.column == c for s in scores)]
-    table = Table("set", "n", *columns, title="PSNR in dB / SSIM")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for name in dict.fromkeys(s.set for s in scores):
-        row = {s.column: s for s in scores if s.set == name}
-        cells = (f"{row[c].psnr_db:.2f} / {row[c].ssim:.3f}" if c in row else "–" for c in columns)
-        table.add_row(name, str(next(iter(row.values())).n), *cells)
-    Console().print(table)
-
-
 def named(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     """NAME=VALUE options as a dictionary."""
     for value in values:
@@ -232,14 +222,14 @@ def command(
     with tempfile.TemporaryDirectory() as folder:
         scored = bundle or zoo_bundle(Path(folder) / "bundle", backbone)
         scores = quality(scored, pairs, TASK_OF | task, tuned=tuned, skip=skip, limit=limit, threads=threads)
-    print_table(scores)
+    show(*table(scores), title="PSNR in dB / SSIM")
     content = {
         "limit": limit,
         "backbone": backbone if bundle is None else "",
         "scores": [asdict(s) for s in scores],
     }
     write_record(output, "quality", where, content)
-    write_text(output.with_suffix(".md"), markdown(scores))
+    write_text(output.with_suffix(".md"), page(scores))
     click.echo(f"{output} and {output.with_suffix('.md')}")
 
 

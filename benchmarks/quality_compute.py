@@ -13,6 +13,7 @@ from typing import Any
 import click
 from colora.benchmarks.record import RESULTS
 from colora.benchmarks.script import run
+from colora.benchmarks.tables import markdown
 from colora.devices.errors import ColoraError, missing_extra
 from colora.runtime.atomic import write_text
 from colora.train.backbones import DEFAULT_BACKBONE, find_backbone
@@ -95,17 +96,14 @@ def rows(scores: Sequence[dict[str, Any]], tmac: float, peers: Sequence[Peer] = 
     return found
 
 
-def markdown(table: Sequence[Row]) -> str:
-    """Aligned by set, best first."""
-    lines = [
-        "| set | system | pictures | PSNR dB | TMAC per megapixel |",
-        "| --- | --- | ---: | ---: | ---: |",
-    ]
+def page(table: Sequence[Row]) -> str:
+    """By set, best first."""
+    rows = []
     for name in dict.fromkeys(row.set for row in table):
         for row in sorted((r for r in table if r.set == name), key=lambda r: -r.psnr_db):
             compute = "–" if row.tmac is None else f"{row.tmac:.3g}"
-            lines.append(f"| {name} | {row.name} | {row.n} | {row.psnr_db:.2f} | {compute} |")
-    return "\n".join(lines) + "\n"
+            rows.append((name, row.name, str(row.n), f"{row.psnr_db:.2f}", compute))
+    return markdown(("set", "system", "pictures", "PSNR dB", "TMAC per megapixel"), rows, left=2)
 
 
 def plot(table: Sequence[Row], path: Path) -> None:
@@ -146,8 +144,8 @@ def command(record: Path, output: Path | None) -> None:
     table = rows(told["scores"], tera_macs(told["backbone"] or DEFAULT_BACKBONE))
     picture = output or record.with_name(f"{record.stem}-compute.png")
     plot(table, picture)
-    write_text(picture.with_suffix(".md"), markdown(table))
-    click.echo(markdown(table) + f"{picture} and {picture.with_suffix('.md')}")
+    write_text(picture.with_suffix(".md"), page(table))
+    click.echo(page(table) + f"{picture} and {picture.with_suffix('.md')}")
 
 
 if __name__ == "__main__":

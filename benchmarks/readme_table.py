@@ -7,7 +7,7 @@ between them is replaced, and a test says that it is what the newest records of 
 import json
 import re
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from colora.benchmarks.memory_systems import ORT, ORT_BEST, REFIT
 from colora.benchmarks.record import RESULTS
 from colora.benchmarks.script import run
 from colora.benchmarks.section import Section
+from colora.benchmarks.tables import markdown
 from colora.devices.errors import ReportError
 from colora.runtime.atomic import write_text
 from colora.train.backbones import DEFAULT_BACKBONE
@@ -72,7 +73,7 @@ def quality_table(record: Record, file: str) -> str:
         f"PSNR in dB / SSIM on 8-bit RGB, means over all pictures of {_count(len(rows))} public sets, none of which "
         f"was trained on ({_when(record)}, CPU, fp32, ONNX Runtime; "
         f"`python -m colora.benchmarks.quality --pairs DIR …`, [record]({file.removesuffix('.json')}.md)):"
-    ) + _markdown(header, rows, left=2)
+    ) + markdown(header, rows, left=2)
 
 
 def memory_table(record: Record, file: str) -> str:
@@ -100,7 +101,7 @@ def memory_table(record: Record, file: str) -> str:
         f"all resident, at its default and its best setting known to us ({_when(record)}, {_where(record)}; RSS above "
         "an empty ONNX Runtime process; `python -m colora.benchmarks.scenario_memory BUNDLE`; OpenVINO, PyTorch, the "
         f"settings and what the memory model predicts in the [record]({file})):"
-    ) + _markdown(header, lines, left=0)
+    ) + markdown(header, lines, left=0)
 
 
 def compiled_table(record: Record, file: str) -> str:
@@ -126,7 +127,7 @@ def compiled_table(record: Record, file: str) -> str:
         f"and a fixed size ({_when(record)}, {_where(record)}, medians of paired ratios of "
         f"{record['settings']['rounds']} interleaved rounds; `python -m colora.benchmarks.compiled`, every form in the "
         f"[record]({file})):"
-    ) + _markdown(header, rows, left=1)
+    ) + markdown(header, rows, left=1)
 
 
 @dataclass(frozen=True)
@@ -183,12 +184,6 @@ def renewed(text: str, folder: Path) -> str:
         made = source.table(record, (RESULTS / file).as_posix())
         text = text[: text.index(begin) + len(begin)] + f"\n{made}\n" + text[text.index(end) :]
     return text
-
-
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
-    """left: columns that are text."""
-    rule = ["---" if i < left else "---:" for i in range(len(header))]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *rows)) + "\n"
 
 
 def _caption(text: str) -> str:

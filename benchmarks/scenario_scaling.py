@@ -41,7 +41,7 @@ from colora.benchmarks.scenario_scaling_cases import (
     walk,
 )
 from colora.benchmarks.scenario_scaling_rows import COLUMNS, MEASURED, laws_of, said
-from colora.benchmarks.scenario_scaling_view import draw, markdown, text
+from colora.benchmarks.scenario_scaling_view import draw, page, text
 from colora.benchmarks.script import run
 from colora.benchmarks.section import Section
 from colora.benchmarks.settings import Settings
@@ -191,7 +191,7 @@ def command(
         "grid": asdict(grid),
     }
     write_record(path, "scaling", where, content)
-    write_text(path.with_suffix(".md"), markdown(found))
+    write_text(path.with_suffix(".md"), page(found))
     click.echo(text(found))
     if drawn := full and bool(found.plots):
         draw(found, path.with_suffix(".png"))

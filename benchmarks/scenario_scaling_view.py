@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from colora.benchmarks.section import Cell, Section
+from colora.benchmarks.tables import markdown
 
 
 def text(section: Section) -> str:
@@ -20,19 +21,15 @@ def text(section: Section) -> str:
     return "\n".join([section.said, "", *(line.rstrip() for line in lines), "", *section.notes])
 
 
-def markdown(section: Section) -> str:
-    """The same as a page."""
-    header = " | ".join(column.name for column in section.columns)
-    lines = [
-        f"# {section.title}",
-        "",
-        section.said,
-        "",
-        f"| {header} |",
-        "| --- " * len(section.columns) + "|",
-    ]
-    lines += ["| " + " | ".join(map(_cell, row)) + " |" for row in section.rows]
-    return "\n".join([*lines, "", *(f"- {note}" for note in section.notes)]) + "\n"
+def page(section: Section) -> str:
+    """The same as Markdown."""
+    table = markdown(
+        [column.name for column in section.columns],
+        [[*map(_cell, row)] for row in section.rows],
+        len(section.columns),
+    )
+    notes = "\n".join(f"- {note}" for note in section.notes)
+    return f"# {section.title}\n\n{section.said}\n\n{table}\n{notes}\n"
 
 
 def draw(section: Section, path: Path) -> None:

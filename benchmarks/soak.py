@@ -15,6 +15,7 @@ from colora.benchmarks.resident import in_fresh_process
 from colora.benchmarks.script import run
 from colora.benchmarks.soak_plan import make_plan, make_references
 from colora.benchmarks.soak_run import Outcome, Soak
+from colora.benchmarks.tables import heading
 from colora.devices.errors import missing_extra
 from colora.runtime.atomic import write_text
 from colora.runtime.bundle import open_bundle
@@ -97,9 +98,10 @@ def command(
     content = {"settings": settings, "measured": MEASURED, "growth": outcome.growth(), "limit": FLAT}
     write_record(path, "soak", where, content | vars(outcome))
     table = "\n".join(f"{name:<34}  {value:>12}  {limit}".rstrip() for name, value, limit in rows(outcome))
-    title = f"soak: {backbone}, policy {policy}, {where.cpu}, {where.date_utc}, commit {where.commit[:12]}"
-    write_text(path.with_suffix(".md"), f"# {title}\n\n```\n{table}\n```\n\n![RSS]({path.stem}.png)\n")
-    plot(outcome, title, path.with_suffix(".png"))
+    title = f"soak: {backbone}, policy {policy}"
+    page = f"{heading(title, where)}\n```\n{table}\n```\n\n![RSS]({path.stem}.png)\n"
+    write_text(path.with_suffix(".md"), page)
+    plot(outcome, f"{title}, {where.date_utc}, commit {where.commit[:12]}", path.with_suffix(".png"))
     click.echo(table)
     for finding in outcome.findings:
         click.echo(finding)

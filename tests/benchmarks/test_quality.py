@@ -10,8 +10,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 from colora.benchmarks.classical import non_local_means
-from colora.benchmarks.quality import Method, Score, command, markdown, score
-from colora.benchmarks.quality_compute import markdown as markdown_by_compute
+from colora.benchmarks.quality import Method, Score, command, page, score
+from colora.benchmarks.quality_compute import page as page_by_compute
 from colora.benchmarks.quality_compute import plot, rows, tera_macs
 from colora.benchmarks.scenarios import picture
 from colora.benchmarks.tiny import Tiny
@@ -55,7 +55,7 @@ def test_non_local_means_removes_noise_and_keeps_colours_in_order() -> None:
 def test_markdown_has_a_gap_where_nothing_was_scored() -> None:
     scores = [Score("a", "input", 2, 20.123, 0.5, ""), Score("a", "bm3d", 2, 29.0, 0.75, "σ 25")]
     scores.append(Score("b", "input", 3, 10.0, 0.25, ""))
-    lines = markdown(scores).splitlines()
+    lines = page(scores).splitlines()
     assert lines[0] == "| set | n | input | bm3d |"
     assert lines[2] == "| a | 2 | 20.12 / 0.500 | 29.00 / 0.750 |"
     assert lines[3] == "| b | 3 | 10.00 / 0.250 | – |"
@@ -94,7 +94,7 @@ def test_compute_is_told_over_the_pictures_that_the_peers_saw(tmp_path: Path) ->
     assert found["colora, adapter"] == (20, 34.5, 0.1)  # the mean of 25 to 44, not of all 22
     assert found["input"] == (20, 29.5, None)
     assert found["waifu2x cunet"] == (20, 30.38, None)
-    assert markdown_by_compute(table).splitlines()[2] == "| jpeg | colora, adapter | 20 | 34.50 | 0.1 |"
+    assert page_by_compute(table).splitlines()[2] == "| jpeg | colora, adapter | 20 | 34.50 | 0.1 |"
     plot(table, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes()[:4] == b"\x89PNG"
 

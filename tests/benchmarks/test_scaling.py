@@ -18,7 +18,7 @@ from colora.benchmarks.resident import Memory
 from colora.benchmarks.scenario_scaling import section
 from colora.benchmarks.scenario_scaling_cases import Case, Store, walk
 from colora.benchmarks.scenario_scaling_laws import fit_law
-from colora.benchmarks.scenario_scaling_view import markdown, text
+from colora.benchmarks.scenario_scaling_view import page, text
 from colora.benchmarks.section import Cell, Section
 from colora.benchmarks.settings import Settings
 from hypothesis import given, settings
@@ -216,4 +216,4 @@ def test_the_table_is_aligned(bundle: Path) -> None:
     lines = text(found).splitlines()[2:]
     column = lines[0].index("which is")
     assert {line[column - 1 : column + 4] for line in lines[1 : 1 + len(found.rows)]} <= {" meas", " extr"}
-    assert f"| {found.rows[0][2]} |" in markdown(found)
+    assert f"| {found.rows[0][2]} |" in page(found)
