@@ -1,5 +1,6 @@
 """What the sensor adds: white, shot and correlated noise, and under-exposure, which is mostly noise."""
 
+import math
 from functools import cache
 from statistics import NormalDist
 
@@ -27,7 +28,11 @@ def quantiles() -> NDArray[np.float32]:
 
 def normal(rng: Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
     """Standard normal numbers in steps far below those of 8 bits, in a third of the time of numpy's own."""
-    drawn: NDArray[np.float32] = quantiles().take(rng.integers(LEVELS, size=shape, dtype=np.uint16))
+    count = math.prod(shape)
+    bits = rng.integers(
+        0, 2**64 - 1, -(-count // 4), np.uint64, endpoint=True
+    )  # LEVELS fit four times into one
+    drawn: NDArray[np.float32] = quantiles().take(bits.view(np.uint16)[:count].reshape(shape), mode="clip")
     return drawn
 
 
