@@ -67,21 +67,22 @@ def invent_depth(image: Image, rng: Generator) -> NDArray[np.float32]:
 
 
 def haze(image: Image, rng: Generator) -> tuple[Image, str]:
-    """Haze I = J·t + A·(1-t), t = exp(-β·d) (Koschmieder), d from 0.05-0.5 to 1 over `invent_depth`, then the camera.
+    """Haze I = J·t + A·(1-t), t = exp(-β·d) (Koschmieder), d as `invent_depth` has it, then the camera.
 
-    RESIDE (Li et al., TIP 2019) draws β 0.6-1.8 and A 0.7-1.0 and takes d from a depth camera; here β 0.4-2.3, thus t
-    down to 0.1, and A 0.65-1.0. Our choice: A is warmer or colder than grey (σ 0.02; in three draws of ten 0.05), in
-    three of ten short waves are scattered more (β ± up to 15 %), and in one of four light adds up where it is linear
-    (squares, as of a gamma of 2), as outdoors. Removing haze amplifies what the camera adds: `grain` in a quarter of
-    the draws, JPEG of quality 80-97 in 35 %, 8 bits in all.
+    RESIDE (Li et al., TIP 2019) draws β 0.6-1.8 and A 0.7-1.0 and takes d from a depth camera; here β 0.4-2.3 and A
+    0.65-1.0. A patch is a part of a scene: its d spans the range of three random numbers in 0.05-1, so that t is
+    0.1-0.98. Our choice: A is warmer or colder than grey (σ 0.02; in three draws of ten 0.05), in three of ten short
+    waves are scattered more (β ± up to 15 %), and in one of four light adds up where it is linear (squares, as of a
+    gamma of 2), as outdoors. Removing haze amplifies what the camera adds: `grain` in a quarter of the draws, JPEG of
+    quality 80-97 in 35 %, 8 bits in all.
     """
     beta, light = rng.uniform(0.4, 2.3), rng.uniform(0.65, 1.0)
     warm = rng.normal(0, 0.05 if rng.random() < 0.3 else 0.02)
     airlight = np.clip(light + warm * np.array([1, 0.2, -1]) + rng.normal(0, 0.01, 3), 0, 1)
     blue = rng.uniform(0, 0.15) if rng.random() < 0.3 else 0.0
     linear = rng.random() < 0.25
-    near = rng.uniform(0.05, 0.5)
-    depth = near + np.float32(1 - near) * invent_depth(image, rng)
+    near, _, far = np.sort(rng.uniform(0.05, 1, 3)).astype(np.float32)
+    depth = near + (far - near) * invent_depth(image, rng)
     t = [cv2.exp(depth * np.float32(-beta * (1 + k * blue))) for k in ((-1, 0, 1) if blue else (0,))]
     transmitted = cv2.merge(t if blue else t * 3)
     source = np.array([*(airlight * airlight if linear else airlight), 0])  # a colour to OpenCV
@@ -90,7 +91,7 @@ def haze(image: Image, rng: Generator) -> tuple[Image, str]:
     hazy = np.asarray(cv2.add(hazy, source), np.float32)
     if linear:
         hazy = np.sqrt(hazy)
-    told = f"β={beta:.1f}, A={light:.2f}"
+    told = f"β={beta:.1f}, d={near:.1f}-{far:.1f}, A={light:.2f}"
     if rng.random() < 0.25:
         hazy, grainy = grain(hazy, rng)
         told += f", {grainy}"
