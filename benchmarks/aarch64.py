@@ -19,8 +19,8 @@ from typing import Any
 import click
 import numpy as np
 from colora.benchmarks.demand import Demand, write_demands
-from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty
-from colora.benchmarks.script import run
+from colora.benchmarks.record import environment, path_of, warn_if_dirty
+from colora.benchmarks.script import output_option, run
 from colora.devices.errors import BackendError
 
 PACKAGES = ("numpy", "onnxruntime", "torch")
@@ -110,7 +110,7 @@ def compare(name: str, here: Mapping[str, Any], there: Mapping[str, Any]) -> lis
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="May be repeated.  [default: tiny networks of both kinds, random weights]",
 )
-@click.option("-o", "--output", default=RESULTS, show_default=True, type=click.Path(path_type=Path))
+@output_option
 def command(machine: Path, bundles: tuple[Path, ...], output: Path) -> None:
     """Compare restored pictures and printed text of an emulated aarch64 machine with those of this one."""
     where = environment(PACKAGES)
@@ -137,8 +137,7 @@ def command(machine: Path, bundles: tuple[Path, ...], output: Path) -> None:
                     f"{machine} is {facts['machine']}, not aarch64: install it anew with .ci/aarch64"
                 )
             demands += compare(bundle.name, *found)
-    path = record_path(output, where, "onnxruntime")
-    path = path.with_name(f"aarch64-{path.name}")
+    path = path_of(output, where, "aarch64")
     click.echo(write_demands(path, "aarch64", where, demands, MEASURED, {"told": told}))
     last = told[f"{bundle.name}, aarch64"]
     versions = ", ".join(f"{name} {number}" for name, number in last["packages"].items())

@@ -11,9 +11,9 @@ import numpy as np
 from colora.benchmarks.demand import Demand, write_demands
 from colora.benchmarks.large_run import CLEAR_REFS
 from colora.benchmarks.networks import BACKBONES
-from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty
+from colora.benchmarks.record import environment, path_of, warn_if_dirty
 from colora.benchmarks.resident import in_fresh_process, memory_now
-from colora.benchmarks.script import run
+from colora.benchmarks.script import output_option, run, threads_option
 from colora.runtime.bundle import open_bundle
 from colora.runtime.policy import SPARE
 from colora.runtime.session import load
@@ -60,10 +60,8 @@ def taken(bundle: str, size: str, policy: str, threads: str) -> dict[str, float]
     "--size", "sizes", multiple=True, default=(256, 512, 1024), show_default=True, help="Side in px."
 )
 @click.option("--policy", default="refit", show_default=True, type=click.Choice(["refit", "merged"]))
-@click.option("--threads", default=0, show_default=True, help="Of one run; 0: ONNX Runtime's choice.")
-@click.option(
-    "-o", "--output", default=RESULTS, show_default=True, type=click.Path(path_type=Path), help="Folder."
-)
+@threads_option
+@output_option
 def command(
     backbones: tuple[str, ...],
     bundle: Path | None,
@@ -90,8 +88,7 @@ def command(
                 demands.append(Demand(f"{what}: measured", x["measured"] / MB, "MB"))
                 ratio = x["measured"] / x["counted"]
                 demands.append(Demand(f"{what}: measured", ratio, most=SPARE, against="counted"))
-    path = record_path(output, where, "onnxruntime")
-    path = path.with_name(f"activations-{policy}-{path.name}")
+    path = path_of(output, where, f"activations-{policy}")
     content = {"settings": {"policy": policy, "threads": threads}, "figures": figures}
     click.echo(write_demands(path, "activations", where, demands, MEASURED, content))
     click.echo(f"{path} and .md")

@@ -13,9 +13,9 @@ import click
 from colora.benchmarks.backends_run import BACKBONE, COMPILED, EAGER, GEMM, NAMES, OPENVINO, ORT, OURS
 from colora.benchmarks.compiled_models import FORMS, write_forms, write_plain
 from colora.benchmarks.networks import BACKBONES, source_of
-from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty, write_record
+from colora.benchmarks.record import environment, path_of, warn_if_dirty, write_record
 from colora.benchmarks.resident import in_fresh_process
-from colora.benchmarks.script import run
+from colora.benchmarks.script import output_option, run
 from colora.benchmarks.tables import heading, markdown, show
 from colora.benchmarks.zoo_bundle import zoo_bundle
 from colora.devices.errors import BackendError
@@ -165,9 +165,7 @@ def quality(pairs: tuple[str, ...], backbone: str, count: int, threads: int) -> 
 @click.option(
     "--count", default=10, show_default=True, type=click.IntRange(1), help="Pictures of each folder."
 )
-@click.option(
-    "-o", "--output", default=RESULTS, show_default=True, type=click.Path(path_type=Path), help="Folder."
-)
+@output_option
 def command(
     backbone: str,
     sizes: tuple[int, ...],
@@ -203,8 +201,7 @@ def command(
         header, *lines = psnr_table(found)
         show(header, lines, title="bf16")
         texts += ["## bf16\n", markdown(header, lines)]
-    path = record_path(output, where, "openvino")
-    path = path.with_name(f"backends-{Path(backbone).stem}-{path.name}")
+    path = path_of(output, where, f"backends-{Path(backbone).stem}", "openvino")
     content = {
         "settings": {"backbone": Path(backbone).name, "threads": threads, "rounds": rounds},
         "measured": MEASURED,

@@ -20,10 +20,10 @@ from colora.benchmarks.compiled_models import (
     write_plain,
 )
 from colora.benchmarks.networks import BACKBONES, source_of
-from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty, write_record
+from colora.benchmarks.record import environment, path_of, warn_if_dirty, write_record
 from colora.benchmarks.resident import in_fresh_process
 from colora.benchmarks.scenarios import INPUT, OUTPUT, picture, tensor_of
-from colora.benchmarks.script import run
+from colora.benchmarks.script import output_option, run, threads_option
 from colora.benchmarks.tables import show
 from colora.benchmarks.timing import interleave, paired_ratio, summary
 from colora.devices.errors import ParityError
@@ -142,16 +142,14 @@ def print_table(title: str, size: int, rows: Mapping[str, Any], moved: Mapping[s
     show_default=True,
     help="Side in px, a multiple of the backbone's; may be repeated.",
 )
-@click.option("--threads", default=0, show_default=True, help="Of one run; 0: ONNX Runtime's choice.")
+@threads_option
 @click.option("--rounds", default=30, show_default=True, type=click.IntRange(2))
 @click.option(
     "--last-form",
     is_flag=True,
     help="Of our graphs only the last, which target cpu has: less time and memory.",
 )
-@click.option(
-    "-o", "--output", default=RESULTS, show_default=True, type=click.Path(path_type=Path), help="Folder."
-)
+@output_option
 def command(
     backbone: str, sizes: tuple[int, ...], threads: int, rounds: int, last_form: bool, output: Path
 ) -> None:
@@ -176,9 +174,8 @@ def command(
                 "colora.benchmarks.compiled:latency", folder, str(size), str(threads), str(rounds)
             )
             print_table(f"{Path(backbone).stem}, {size}×{size}", size, results[size], moved)
-    path = record_path(output, where, "onnxruntime")
-    network = "" if backbone == DEFAULT_BACKBONE else f"{Path(backbone).stem}-"
-    path = path.with_name(f"compiled-{network}{path.name}")
+    network = "" if backbone == DEFAULT_BACKBONE else f"-{Path(backbone).stem}"
+    path = path_of(output, where, f"compiled{network}")
     content = {
         "settings": {"backbone": Path(backbone).name, "threads": threads, "rounds": rounds},
         "forms": {name: list(passes) for name, passes in forms.items()},

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 from colora.benchmarks.record import (
-    RESULTS,
     Environment,
     environment,
-    record_path,
+    path_of,
     warn_if_dirty,
     write_record,
 )
-from colora.benchmarks.script import run
+from colora.benchmarks.script import output_option, run
 from colora.benchmarks.tables import heading, markdown, show
 from colora.runtime.atomic import write_text
 from colora.runtime.weights import Array
@@ -187,7 +186,7 @@ def page(rows: Sequence[Row], where: Environment) -> str:
 @click.option(
     "--side", default=256, show_default=True, type=click.IntRange(64), help="Of the largest picture, px."
 )
-@click.option("-o", "--output", default=RESULTS, show_default=True, type=click.Path(path_type=Path))
+@output_option
 def command(
     backbone: str, tasks: tuple[str, ...], capabilities: tuple[str, ...], side: int, output: Path
 ) -> None:
@@ -223,8 +222,7 @@ def command(
                 rows += rows_of(precision, capability, compiled, weights, stored, shapes, folder)
     title = "Engines, built and not run; memory × is against fully tuned"
     show(HEADER, [cells(row, rows) for row in rows], left=4, title=title)
-    path = record_path(output, where, "tensorrt-rtx")
-    path = path.with_name(f"engines-{path.name}")
+    path = path_of(output, where, "engines", "tensorrt-rtx")
     settings = {"backbone": backbone, "tasks": list(names), "side": side, "change": CHANGE}
     write_record(
         path, "engines", where, {"settings": settings, "measured": MEASURED, "rows": [*map(asdict, rows)]}

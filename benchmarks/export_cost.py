@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty, write_record
+from colora.benchmarks.record import environment, path_of, warn_if_dirty, write_record
 from colora.benchmarks.resident import in_fresh_process, memory_now
-from colora.benchmarks.script import run
+from colora.benchmarks.script import output_option, run
 from colora.benchmarks.tables import show
 from colora.benchmarks.tiny import make_tiny
 
@@ -112,9 +112,7 @@ def print_tables(rows: dict[str, dict[str, Any]]) -> None:
     show_default=True,
     help="Layout; may be repeated.",
 )
-@click.option(
-    "-o", "--output", default=RESULTS, show_default=True, type=click.Path(path_type=Path), help="Folder."
-)
+@output_option
 def command(backbones: tuple[str, ...], output: Path) -> None:
     """Seconds and memory of an export, by stage."""
     where = environment(PACKAGES)
@@ -129,8 +127,7 @@ def command(backbones: tuple[str, ...], output: Path) -> None:
                 "colora.benchmarks.export_cost:cost_of", files.backbone, files.rain, bundle
             )
     print_tables(rows)
-    path = record_path(output, where, "onnxruntime")
-    path = path.with_name(f"export-cost-{path.name}")
+    path = path_of(output, where, "export-cost")
     content = {
         "settings": {"tolerance": TOLERANCE, "asked": {ASKED: {"seconds": SECONDS, "extra": MEMORY}}},
         "measured": MEASURED,

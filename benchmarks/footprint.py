@@ -16,10 +16,10 @@ from colora.benchmarks import footprint_run
 from colora.benchmarks.demand import Demand, write_demands
 from colora.benchmarks.fleet import make_fleet
 from colora.benchmarks.networks import BACKBONES, RANDOM
-from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty
+from colora.benchmarks.record import environment, path_of, warn_if_dirty
 from colora.benchmarks.resident import Memory, in_fresh_process, median, parse_memory
 from colora.benchmarks.scenarios import PEERS
-from colora.benchmarks.script import run
+from colora.benchmarks.script import output_option, run, threads_option
 
 PACKAGES = ("numpy", "onnxruntime", "onnx", "torch")
 PEER_MOST, SELF_MOST = 0.25, 1.15
@@ -109,13 +109,11 @@ def judge(backbone: str, tasks: int, figures: Figures, adapter_bytes: int) -> li
 )
 @click.option("--tasks", default=8, show_default=True, type=click.IntRange(2, 64))
 @click.option("--size", default=256, show_default=True, help="Side of the picture in px.")
-@click.option("--threads", default=0, show_default=True, help="Of one run; 0: ONNX Runtime's choice.")
+@threads_option
 @click.option(
     "--repeats", default=2, show_default=True, type=click.IntRange(1), help="Processes for each figure."
 )
-@click.option(
-    "-o", "--output", default=RESULTS, show_default=True, type=click.Path(path_type=Path), help="Folder."
-)
+@output_option
 def command(
     backbones: tuple[str, ...],
     bundle: Path | None,
@@ -144,8 +142,7 @@ def command(
             system: {f"{s}_{k}": v for s, m in states.items() for k, v in vars(m).items()}
             for system, states in figures.items()
         }
-    path = record_path(output, where, "onnxruntime")
-    path = path.with_name(f"footprint-{path.name}")
+    path = path_of(output, where, "footprint")
     settings = {"size_px": size, "tasks": tasks, "threads": threads, "repeats": repeats}
     content = {
         "settings": settings,

@@ -22,9 +22,9 @@ from typing import Any
 import click
 from colora.benchmarks.fuzz_child import MEMORY
 from colora.benchmarks.fuzz_verdict import Verdict
-from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty, write_record
+from colora.benchmarks.record import environment, path_of, warn_if_dirty, write_record
 from colora.benchmarks.resident import in_fresh_process
-from colora.benchmarks.script import run
+from colora.benchmarks.script import output_option, run
 from colora.benchmarks.tables import heading
 from colora.runtime.atomic import write_text
 
@@ -130,9 +130,7 @@ def _ended(code: int) -> str:
 @click.option("--seed", default=0, show_default=True)
 @click.option("--only", type=int, help="Run this case alone, of --bundles 0 or --images 0 the other kind.")
 @click.option("--jobs", default=2, show_default=True, type=click.IntRange(1), help="Processes at once.")
-@click.option(
-    "-o", "--output", default=RESULTS, show_default=True, type=click.Path(path_type=Path), help="Folder."
-)
+@output_option
 def command(bundles: int, images: int, seed: int, only: int | None, jobs: int, output: Path) -> None:
     """Damage BUNDLES bundles and IMAGES pictures and see what becomes of them. The exit code is 1 after a finding."""
     where = environment(PACKAGES)
@@ -154,8 +152,7 @@ def command(bundles: int, images: int, seed: int, only: int | None, jobs: int, o
         text += [f"  case {number}: {finding}" for number, finding in sorted(tally.findings.items())]
     click.echo("\n".join(text))
     if only is None:
-        path = record_path(output, where, "numpy")
-        path = path.with_name(f"fuzz-{path.name}")
+        path = path_of(output, where, "fuzz", "numpy")
         content = {"settings": {"bundles": bundles, "images": images, "seed": seed}, "measured": MEASURED}
         write_record(
             path, "fuzz", where, content | {kind: _as_dict(tally) for kind, tally in tallies.items()}

@@ -12,9 +12,9 @@ from pathlib import Path
 import click
 from colora.benchmarks.demand import Demand, write_demands
 from colora.benchmarks.networks import BACKBONES
-from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty
+from colora.benchmarks.record import environment, path_of, warn_if_dirty
 from colora.benchmarks.resident import in_fresh_process
-from colora.benchmarks.script import run
+from colora.benchmarks.script import output_option, run, threads_option
 from colora.runtime.bundle import open_bundle
 
 PACKAGES = ("numpy", "onnxruntime", "tifffile")
@@ -46,11 +46,9 @@ MEASURED = {
 @click.option("--backbone", default="nafnet-small", show_default=True, help=BACKBONES)
 @click.option("--small", default=4.0, show_default=True, help="Megapixels of the picture compared with.")
 @click.option("--large", default=100.0, show_default=True, help="Megapixels.")
-@click.option("--threads", default=0, show_default=True, help="Of one run; 0: ONNX Runtime's choice.")
+@threads_option
 @click.option("--files/--no-files", default=True, show_default=True, help="Also from file to file.")
-@click.option(
-    "-o", "--output", default=RESULTS, show_default=True, type=click.Path(path_type=Path), help="Folder."
-)
+@output_option
 def command(
     bundle: Path | None,
     backbone: str,
@@ -95,8 +93,7 @@ def command(
             "colora.benchmarks.large_run:seams", str(work), task, str(side), str(threads)
         )
     demands = [*judge(name, found, small, large), *judge_seams(f"{name}, {side}×{side} px", seams)]
-    path = record_path(output, where, "onnxruntime")
-    path = path.with_name(f"large-{bundle.name if bundle else backbone}-{path.name}")
+    path = path_of(output, where, f"large-{bundle.name if bundle else backbone}")
     settings = {"backbone": name, "small_mp": small, "large_mp": large, "threads": threads}
     figures = {kind: {f"{mp:g}": x for mp, x in of.items()} for kind, of in found.items()}
     click.echo(

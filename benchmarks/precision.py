@@ -19,8 +19,8 @@ import click
 from colora.benchmarks.amplified import amplified
 from colora.benchmarks.precision_table import FACTOR, NOTES, Row, cells, page, print_table, worst
 from colora.benchmarks.quality import named
-from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty, write_record
-from colora.benchmarks.script import run
+from colora.benchmarks.record import environment, path_of, warn_if_dirty, write_record
+from colora.benchmarks.script import output_option, run
 from colora.runtime.atomic import write_text
 from colora.runtime.weights import Array
 
@@ -140,7 +140,7 @@ def _bytes(folder: Path) -> int:
 )
 @click.option("--count", default=8, show_default=True, type=click.IntRange(1), help="Pictures of each kind.")
 @click.option("--symmetric", is_flag=True, help="int8 as TensorRT takes it, too.")
-@click.option("-o", "--output", default=RESULTS, show_default=True, type=click.Path(path_type=Path))
+@output_option
 def command(
     backbone: str,
     tasks: tuple[str, ...],
@@ -185,8 +185,7 @@ def command(
                 click.echo("  ".join(cells(row)[1:-1]), err=True)
                 rows.append(row)
     print_table(rows)
-    path = record_path(output, where, "onnxruntime")
-    path = path.with_name(f"precision-{path.name}")
+    path = path_of(output, where, "precision")
     settings = {"backbone": backbone, "count": count, "factor": FACTOR, "passes": list(plan.passes)}
     content = {
         "settings": settings,

@@ -11,9 +11,9 @@ from pathlib import Path
 import click
 from colora.benchmarks.demand import Demand, write_demands
 from colora.benchmarks.predictions_run import FITTED, JUDGED
-from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty
+from colora.benchmarks.record import environment, path_of, warn_if_dirty
 from colora.benchmarks.resident import in_fresh_process
-from colora.benchmarks.script import run
+from colora.benchmarks.script import output_option, run
 from colora.devices.catalogue import find_device
 from colora.devices.cpu import WITHIN, CpuRates
 from colora.devices.plan import Plan, make_plan
@@ -118,9 +118,7 @@ def _within(what: str, ratio: float, against: str) -> Demand:
     type=click.Path(path_type=Path),
     help="Folder that keeps the bundles, so that a second time exports nothing.",
 )
-@click.option(
-    "-o", "--output", default=RESULTS, show_default=True, type=click.Path(path_type=Path), help="Folder."
-)
+@output_option
 def command(threads: int, ways: tuple[str, ...], rounds: int, bundles: Path | None, output: Path) -> None:
     """Time and memory that plans predict of the CPU backends, against what is measured."""
     where = environment(PACKAGES)
@@ -136,8 +134,7 @@ def command(threads: int, ways: tuple[str, ...], rounds: int, bundles: Path | No
                 in_fresh_process(f"{MODULE}:export", name, folder)
             workloads[name] = bundle_workload(open_bundle(folder / name))
         demands, rates, figures = judge(folder, workloads, chosen, str(threads), str(rounds))
-    path = record_path(output, where, "onnxruntime")
-    path = path.with_name(f"predictions-{path.name}")
+    path = path_of(output, where, "predictions")
     content = {
         "settings": {"threads": threads, "rounds": rounds},
         "rates": rates_record(rates),

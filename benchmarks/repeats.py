@@ -14,9 +14,9 @@ from pathlib import Path
 import click
 from colora.benchmarks.demand import Demand, write_demands
 from colora.benchmarks.figures import Found, figures_of, read_figures
-from colora.benchmarks.record import FORMAT, RESULTS, environment, record_path, warn_if_dirty
+from colora.benchmarks.record import FORMAT, environment, path_of, warn_if_dirty
 from colora.benchmarks.scenario_latency import PACKAGES, section
-from colora.benchmarks.script import run
+from colora.benchmarks.script import output_option, run
 from colora.benchmarks.settings import Settings
 from colora.devices.errors import ReportError
 
@@ -100,9 +100,7 @@ def _width(found: Found) -> float:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A report or record, several, instead of measuring BUNDLE.",
 )
-@click.option(
-    "-o", "--output", default=RESULTS, show_default=True, type=click.Path(path_type=Path), help="Folder."
-)
+@output_option
 def command(bundle: Path | None, runs: int, files: tuple[Path, ...], output: Path) -> None:
     """Run the latency scenario on BUNDLE several times: is each run's figure where the others say?"""
     if (bundle is None) == (not files):
@@ -110,8 +108,7 @@ def command(bundle: Path | None, runs: int, files: tuple[Path, ...], output: Pat
     where = environment(PACKAGES)
     warn_if_dirty(where)
     found = measure(bundle, SHORT, runs) if bundle else [read_figures(file).figures for file in files]
-    path = record_path(output, where, "onnxruntime")
-    path = path.with_name(f"repeats-{path.name}")
+    path = path_of(output, where, "repeats")
     settings = asdict(SHORT) | {"scratch": "", "runs": len(found)}
     content = {
         "settings": settings,

@@ -5,7 +5,7 @@
 
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,16 @@ from colora.benchmarks import latency_view as view
 from colora.benchmarks.latency_run import LEAST_ROUNDS, OPEN
 from colora.benchmarks.latency_view import Times
 from colora.benchmarks.noise import Noise
-from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty, write_record
+from colora.benchmarks.record import environment, warn_if_dirty
 from colora.benchmarks.resident import in_fresh_process
 from colora.benchmarks.scenarios import picture
-from colora.benchmarks.script import run
-from colora.benchmarks.section import Cell, Section
+from colora.benchmarks.script import output_option, run
+from colora.benchmarks.section import Section
+from colora.benchmarks.section_record import keep
 from colora.benchmarks.settings import Settings
 from colora.benchmarks.starts import WHOLE, starts
 from colora.runtime.backend import BACKENDS
 from colora.runtime.bundle import Bundle, open_bundle
-from colora.runtime.cli_devices import table
 
 SHARES = {"pictures": 0.5, "starts": 0.35}
 """Of the scenario's budget; the rest is for changes of task, and for opening what is measured."""
@@ -206,25 +206,6 @@ def read_noise(told: dict[str, Any]) -> Noise:
     return Noise(**told | {"throttled": tuple(told["throttled"])})
 
 
-def lines(found: Section) -> list[str]:
-    """A section for the terminal."""
-    header = tuple(f"{c.name}, {c.unit}" if c.unit else c.name for c in found.columns)
-    rows = [tuple(_cell(cell) for cell in row) for row in found.rows]
-    return [found.said, *table([header, *rows]), *found.notes]
-
-
-def _cell(value: Cell) -> str:
-    if value is None:
-        return "–"
-    return (
-        f"{value:.3g}"
-        if isinstance(value, float) and abs(value) < 100
-        else f"{value:,.0f}"
-        if isinstance(value, float)
-        else str(value)
-    )
-
-
 @click.command()
 @click.argument("bundle", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
@@ -233,9 +214,7 @@ def _cell(value: Cell) -> str:
 @click.option("--rounds", default=10, show_default=True, type=click.IntRange(3))
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(0))
 @click.option("--seconds", default=45.0, show_default=True, type=click.FloatRange(1))
-@click.option(
-    "-o", "--output", default=RESULTS, show_default=True, type=click.Path(path_type=Path), help="Folder."
-)
+@output_option
 def command(
     bundle: Path, sizes: tuple[int, ...], rounds: int, threads: int, seconds: float, output: Path
 ) -> None:
@@ -246,13 +225,7 @@ def command(
         settings = Settings(Path(folder), rounds=rounds, threads=threads, seconds=seconds)
         settings = replace(settings, sizes=sizes or settings.sizes)
         found = section(bundle, settings, lambda text: click.echo(text, err=True))
-    for line in lines(found):
-        click.echo(line)
-    path = record_path(output, where, "onnxruntime")
-    path = path.with_name(f"latency-{path.name}")
-    settings_told = asdict(settings) | {"scratch": "", "pairs": []}
-    write_record(path, "latency", where, {"settings": settings_told, "section": asdict(found)})
-    click.echo(f"record: {path}")
+    keep(found, "latency", settings, where, output)
 
 
 if __name__ == "__main__":

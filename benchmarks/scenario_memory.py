@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -36,11 +36,11 @@ from colora.benchmarks.memory_table import (
     sentence,
 )
 from colora.benchmarks.memory_view import save
-from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty, write_record
+from colora.benchmarks.record import environment, warn_if_dirty
 from colora.benchmarks.resident import Memory
-from colora.benchmarks.scenario_latency import lines
-from colora.benchmarks.script import run
+from colora.benchmarks.script import output_option, run
 from colora.benchmarks.section import Section
+from colora.benchmarks.section_record import keep
 from colora.benchmarks.settings import Settings
 from colora.devices.errors import BackendError
 from colora.runtime.bundle import open_bundle
@@ -212,9 +212,7 @@ def make_row(
 @click.option("--size", default=256, show_default=True, help="Side of the picture in px.")
 @click.option("--threads", default=1, show_default=True, help="Of every network; 0: the backend's choice.")
 @click.option("--seconds", default=90.0, show_default=True, help="To spend on measuring, about.")
-@click.option(
-    "-o", "--output", default=RESULTS, show_default=True, type=click.Path(path_type=Path), help="Folder."
-)
+@output_option
 def command(
     bundle: Path, counts: tuple[int, ...], size: int, threads: int, seconds: float, output: Path
 ) -> None:
@@ -225,14 +223,8 @@ def command(
         given = Settings(Path(folder), size=size, threads=threads, seconds=seconds)
         given = Settings(Path(folder), size, threads=threads, seconds=seconds, counts=counts or given.counts)
         found = section(bundle, given, lambda text: click.echo(text, err=True))
-    for line in lines(found):
-        click.echo(line)
-    path = record_path(output, where, "onnxruntime")
-    path = path.with_name(f"memory-systems-{path.name}")
-    settings = asdict(given) | {"scratch": "", "pairs": []}
-    write_record(path, "memory-systems", where, {"settings": settings, "section": asdict(found)})
+    path = keep(found, "memory-systems", given, where, output)
     save(found.plots[0], path.with_suffix(".png"))
-    click.echo(f"{path} and {path.with_suffix('.png')}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,11 @@ import numpy as np
 from colora.benchmarks.peer_models import write_weights
 from colora.benchmarks.peer_open import COMPILED, PEERS, missing
 from colora.benchmarks.peer_table import COLUMNS, REFIT, Found, plots, row, sentence
-from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty, write_record
+from colora.benchmarks.record import environment, warn_if_dirty
 from colora.benchmarks.resident import in_fresh_process
-from colora.benchmarks.scenario_latency import lines
-from colora.benchmarks.script import run
+from colora.benchmarks.script import output_option, run
 from colora.benchmarks.section import Section
+from colora.benchmarks.section_record import keep
 from colora.benchmarks.settings import Settings
 from colora.devices.errors import BackendError, BundleError
 from colora.runtime.bundle import open_bundle
@@ -205,9 +204,7 @@ def finish(process: "subprocess.Popen[str]", wait: float, seconds: float) -> str
 @click.option(
     "--seconds", default=90.0, show_default=True, help="For compiling, and again for what is timed, about."
 )
-@click.option(
-    "-o", "--output", default=RESULTS, show_default=True, type=click.Path(path_type=Path), help="Folder."
-)
+@output_option
 def command(bundle: Path, size: int, rounds: int, threads: int, seconds: float, output: Path) -> None:
     """Pictures, changes of task and memory of BUNDLE's network by colora and by its peers."""
     where = environment(PACKAGES)
@@ -215,13 +212,7 @@ def command(bundle: Path, size: int, rounds: int, threads: int, seconds: float, 
     with tempfile.TemporaryDirectory() as folder:
         given = Settings(Path(folder), size=size, rounds=rounds, threads=threads, seconds=seconds)
         found = section(bundle, given, lambda text: click.echo(text, err=True))
-    for line in lines(found):
-        click.echo(line)
-    path = record_path(output, where, "onnxruntime")
-    path = path.with_name(f"peers-{path.name}")
-    settings = asdict(given) | {"scratch": "", "pairs": []}
-    write_record(path, "peers", where, {"settings": settings, "section": asdict(found)})
-    click.echo(f"record: {path}")
+    keep(found, "peers", given, where, output)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import click
 from colora.benchmarks.memory_measure import empty
-from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty, write_record
+from colora.benchmarks.record import environment, path_of, warn_if_dirty, write_record
 from colora.benchmarks.resident import in_fresh_process
 from colora.benchmarks.scenario_scaling_cases import (
     ADAPTERS,
@@ -42,7 +42,7 @@ from colora.benchmarks.scenario_scaling_cases import (
 )
 from colora.benchmarks.scenario_scaling_rows import COLUMNS, MEASURED, laws_of, said
 from colora.benchmarks.scenario_scaling_view import draw, page, text
-from colora.benchmarks.script import run
+from colora.benchmarks.script import output_option, run
 from colora.benchmarks.section import Section
 from colora.benchmarks.settings import Settings
 from colora.runtime.atomic import write_text
@@ -159,9 +159,7 @@ def cores() -> int:
     "--work", type=click.Path(path_type=Path),
     help="Folder that keeps networks and points: a stopped run goes on there.  [default with --full: build/scaling]",
 )  # fmt: skip
-@click.option(
-    "-o", "--output", default=RESULTS, show_default=True, type=click.Path(path_type=Path), help="Folder."
-)
+@output_option
 def command(
     bundle: Path | None, full: bool, seconds: float | None, threads: int, work: Path | None, output: Path
 ) -> None:
@@ -183,8 +181,7 @@ def command(
         store = Store.open(folder, told) if work else Store()
         grid = FULL if full else SMALL
         found = scale(bundle, settings, lambda line: click.echo(f"{line} …", err=True), grid, store)
-    path = record_path(output, where, "onnxruntime")
-    path = path.with_name(f"scaling-{path.name}")
+    path = path_of(output, where, "scaling")
     content = {
         "settings": {"full": full, "threads": threads, "seconds": seconds, "bundle_sha256": sha256},
         "section": asdict(found),

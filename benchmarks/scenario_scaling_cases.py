@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from colora.benchmarks.memory_measure import available_bytes
 from colora.benchmarks.resident import in_fresh_process
 from colora.benchmarks.scenario_scaling_run import Found
 from colora.benchmarks.settings import Settings
@@ -24,7 +25,6 @@ PEER = "no arena, no prepacking"
 """Settings under which whole models take the least memory."""
 FREE_SHARE = 0.8
 """Of the memory available, what a case may take."""
-PROC = Path("/proc/meminfo")
 
 
 @dataclass(frozen=True)
@@ -144,15 +144,6 @@ def foreseen_bytes(cases: Sequence[Case], found: Sequence[Found]) -> float:
         return 0.0
     (x0, y0), (x1, y1) = ((c.x, f["process_bytes"]) for c, f in list(zip(cases, found, strict=False))[-2:])
     return y1 + max(y1 - y0, 0) / (x1 - x0) * (cases[-1].x - x1)
-
-
-def available_bytes() -> float:
-    """Of this machine, as the kernel tells; infinity where it does not."""
-    try:
-        lines = dict(line.split(":", 1) for line in PROC.read_text().splitlines())
-        return 1024.0 * int(lines["MemAvailable"].split()[0])
-    except (OSError, KeyError, ValueError):
-        return float("inf")
 
 
 def session_case(x: float, label: str, bundle: Path, tasks: Sequence[str], policy: str, settings: Settings,

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty, write_record
+from colora.benchmarks.record import environment, path_of, warn_if_dirty, write_record
 from colora.benchmarks.resident import in_fresh_process
-from colora.benchmarks.script import run
+from colora.benchmarks.script import output_option, run
 from colora.benchmarks.soak_plan import make_plan, make_references
 from colora.benchmarks.soak_run import Outcome, Soak
 from colora.benchmarks.tables import heading
@@ -53,9 +53,7 @@ MEASURED = {
 @click.option("--memory-budget", type=int, help="Bytes, for auto.  [default: room for 2 merged graphs]")
 @click.option("--pictures", default=12, show_default=True, type=click.IntRange(1), help="Different ones.")
 @click.option("--size", default=96, show_default=True, help="Longest side in px; sides are drawn.")
-@click.option(
-    "-o", "--output", default=RESULTS, show_default=True, type=click.Path(path_type=Path), help="Folder."
-)
+@output_option
 def command(
     bundle: Path | None,
     count: int,
@@ -89,8 +87,7 @@ def command(
         )
         outcome = _with_progress(Soak(work, plan, references, policy, memory_budget, seed), count)
         backbone = open_bundle(work).manifest.backbone
-    path = record_path(output, where, "onnxruntime")
-    path = path.with_name(f"soak-{policy}-{path.name}")
+    path = path_of(output, where, f"soak-{policy}")
     settings = {
         "backbone": backbone, "policy": policy, "memory_budget": memory_budget, "count": count, "seed": seed,
         "pictures": [[p.dtype.name, *p.shape[:2]] for p in plan.pictures], "references": len(references),

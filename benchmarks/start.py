@@ -18,9 +18,9 @@ import numpy as np
 from colora.benchmarks.demand import Demand, write_demands
 from colora.benchmarks.fleet import make_fleet
 from colora.benchmarks.networks import BACKBONES, make_bundle
-from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty
+from colora.benchmarks.record import environment, path_of, warn_if_dirty
 from colora.benchmarks.scenarios import INPUT, OUTPUT, picture
-from colora.benchmarks.script import run
+from colora.benchmarks.script import output_option, run
 from colora.benchmarks.timing import order, paired_ratio, summary
 from colora.devices.errors import BackendError
 
@@ -166,9 +166,7 @@ def judge(times: Mapping[str, Sequence[float]], peaks: Mapping[str, Sequence[flo
 @click.option("--backbone", default="nafnet-small", show_default=True, help=BACKBONES)
 @click.option("--size", default=256, show_default=True, help="Side of the picture in px.")
 @click.option("--rounds", default=10, show_default=True, type=click.IntRange(2))
-@click.option(
-    "-o", "--output", default=RESULTS, show_default=True, type=click.Path(path_type=Path), help="Folder."
-)
+@output_option
 def command(bundle: Path | None, backbone: str, size: int, rounds: int, output: Path) -> None:
     """Time of imports against torch, and of the first picture against a bare ONNX Runtime script."""
     where = environment(PACKAGES)
@@ -179,8 +177,7 @@ def command(bundle: Path | None, backbone: str, size: int, rounds: int, output: 
         image = Path(folder) / "picture.npy"
         np.save(image, picture(size))
         times, peaks = measure(work, member.model.parent, member.task, image, rounds, Path(folder))
-    path = record_path(output, where, "onnxruntime")
-    path = path.with_name(f"start-{bundle.name if bundle else backbone}-{path.name}")
+    path = path_of(output, where, f"start-{bundle.name if bundle else backbone}")
     against = {name: BARE_NAME if name not in IMPORTS else "import torch" for name in times}
     ratios = {name: asdict(paired_ratio(ms, times[against[name]])) for name, ms in times.items()}
     content = {

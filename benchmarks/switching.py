@@ -16,10 +16,10 @@ import click
 import numpy as np
 from colora.benchmarks.fleet import make_fleet
 from colora.benchmarks.networks import BACKBONES, RANDOM, make_bundle
-from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty, write_record
+from colora.benchmarks.record import environment, path_of, warn_if_dirty, write_record
 from colora.benchmarks.resident import in_fresh_process
 from colora.benchmarks.scenarios import PEERS, open_model
-from colora.benchmarks.script import run
+from colora.benchmarks.script import output_option, run, threads_option
 from colora.benchmarks.timing import interleave, paired_ratio, summary
 from colora.runtime.atomic import write_text
 from colora.runtime.backend_ort import OrtBackend
@@ -159,11 +159,9 @@ def print_tables(results: Mapping[str, Any]) -> str:
     help="One with two tasks, instead of exporting --backbone.",
 )
 @click.option("--passes", help="Of the export, comma-separated.  [default: the target's]")
-@click.option("--threads", default=0, show_default=True, help="Of one run; 0: ONNX Runtime's choice.")
+@threads_option
 @click.option("--rounds", default=30, show_default=True, type=click.IntRange(2))
-@click.option(
-    "-o", "--output", default=RESULTS, show_default=True, type=click.Path(path_type=Path), help="Folder."
-)
+@output_option
 def command(
     backbones: tuple[str, ...],
     bundle: Path | None,
@@ -191,8 +189,7 @@ def command(
                 str(rounds),
             )
     text = print_tables(results)
-    path = record_path(output, where, "onnxruntime")
-    path = path.with_name(f"switching-{path.name}")
+    path = path_of(output, where, "switching")
     settings = {"passes": passes, "threads": threads, "rounds": rounds}
     write_record(
         path,

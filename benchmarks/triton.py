@@ -22,8 +22,8 @@ from typing import Any
 import click
 import numpy as np
 from colora.benchmarks.demand import Demand, write_demands
-from colora.benchmarks.record import RESULTS, environment, record_path, warn_if_dirty
-from colora.benchmarks.script import run
+from colora.benchmarks.record import environment, path_of, warn_if_dirty
+from colora.benchmarks.script import output_option, run
 from colora.devices.errors import BackendError
 from colora.runtime.session import Session, load
 from colora.runtime.weights import Array
@@ -169,7 +169,7 @@ def judge(address: str, session: Session) -> list[Demand]:
 
 @click.command()
 @click.option("--machine", default=MACHINE, show_default=True, type=click.Path(path_type=Path))
-@click.option("-o", "--output", default=RESULTS, show_default=True, type=click.Path(path_type=Path))
+@output_option
 def command(machine: Path, output: Path) -> None:
     """Have a Triton server restore pictures, and compare them with those of a session."""
     from colora.benchmarks.tiny import make_tiny
@@ -190,8 +190,7 @@ def command(machine: Path, output: Path) -> None:
         with server(machine.resolve(), repository) as address, load(path, backend="ort") as session:
             told = json.loads(urllib.request.urlopen(address, timeout=START_S).read())
             demands = judge(address, session)
-    path = record_path(output, where, "onnxruntime")
-    path = path.with_name(f"triton-{path.name}")
+    path = path_of(output, where, "triton")
     click.echo(write_demands(path, "triton", where, demands, MEASURED, {"server": told}))
     click.echo(f"{told['name']} {told['version']}: {path} and .md")
     if not all(d.holds in (True, None) for d in demands):

@@ -177,7 +177,7 @@ def test_the_command_writes_a_record_and_a_plot(
         scenario_memory.command, [str(bundle), "-o", str(tmp_path)], catch_exceptions=False
     )
     (path,) = tmp_path.glob("memory-systems-*.json")
-    assert f"{path} and {path.with_suffix('.png')}" in told.output
+    assert f"record: {path}" in told.output
     assert Section.read(read_record(path)["section"]) == found
     assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 

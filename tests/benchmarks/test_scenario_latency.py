@@ -16,6 +16,7 @@ from colora.benchmarks.latency_run import HOT, OPEN, REFIT, plan
 from colora.benchmarks.latency_view import Times
 from colora.benchmarks.page_cache import evict, in_memory
 from colora.benchmarks.section import Section
+from colora.benchmarks.section_record import lines
 from colora.benchmarks.settings import Settings
 from colora.benchmarks.starts import COLD, SHARED, WARM, WHOLE, Starts
 from colora.runtime.backend import BACKENDS
@@ -62,7 +63,7 @@ def test_a_section_of_a_bundle(bundle: Path, tmp_path: Path) -> None:
     assert "change of task takes" in found.said and said[0] == "latency: pictures"
     assert any("Some rows have 2 rounds instead of 3" in note for note in found.notes)  # the starts
     assert any(note.startswith("Not measured, tensorrt: ") for note in found.notes)
-    assert len(scenario_latency.lines(found)) == 2 + len(rows) + len(found.notes)
+    assert len(lines(found)) == 2 + len(rows) + len(found.notes)
 
 
 def test_a_size_that_takes_too_long_is_left_out(bundle: Path) -> None:
