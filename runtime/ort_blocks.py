@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from colora.runtime.onnx_file import Node, read_onnx
+from colora.runtime.onnx_file import Node, OnnxFile
 from colora.runtime.onnx_write import Shape, integers, rewrite
 from colora.runtime.ort_graph import OptimisedGraph
 from colora.runtime.ort_layout import DOMAIN
@@ -35,12 +35,11 @@ Change = tuple[Sequence[Node], Sequence[Node]]
 """Operators, the last of which makes what others read, and those that make it instead."""
 
 
-def use_blocks(saved: Path, block: int) -> int:
+def use_blocks(saved: Path, file: OnnxFile, block: int) -> int:
     """Rewrite an optimised graph in place; returns how many places were.
 
-    block: channels in a block of this processor. Raises: BundleError if the file can't be read, OSError.
+    file: what it holds. block: channels in a block of this processor. Raises: OSError.
     """
-    file = read_onnx(saved)
     if file.opset < OPSET or not any(node.domain == DOMAIN for node in file.nodes):
         return 0
     graph = OptimisedGraph(file, saved.parent, block)

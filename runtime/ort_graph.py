@@ -21,11 +21,11 @@ class OptimisedGraph:
         self.channels: dict[str, int] = {}
         """Of kernels that the graph computes: their outputs."""
         self._file, self._folder = file, folder
-        self._index(file.nodes)
-
-    def _index(self, nodes: Sequence[Node]) -> None:
-        self.made = {node.outputs[0]: node for node in nodes}
+        self.made = {node.outputs[0]: node for node in file.nodes}
         self.readers: dict[str, list[Node]] = {}
+        self._read_by(file.nodes)
+
+    def _read_by(self, nodes: Sequence[Node]) -> None:
         for node in nodes:
             for name in node.inputs:
                 self.readers.setdefault(name, []).append(node)
@@ -40,13 +40,16 @@ class OptimisedGraph:
         lost = names - {node.outputs[0] for node in new} - {last}
         if any(reader.outputs[0] not in names for name in lost for reader in self.readers.get(name, ())):
             return False
+        for name in {name for node in old for name in node.inputs}:
+            self.readers[name] = [r for r in self.readers[name] if r.outputs[0] not in names]
+        self._read_by(new)
         nodes: list[Node] = []
         for name, node in self.made.items():
             if name == last:
                 nodes += new
             elif name not in names:
                 nodes.append(node)
-        self._index(nodes)
+        self.made = {node.outputs[0]: node for node in nodes}
         return True
 
     def maker(self, name: str, op: str, domain: str = "") -> Node | None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from colora.devices.errors import BundleError
 from colora.runtime.machine import cache_folder, cpu_facts
-from colora.runtime.onnx_file import Initializer, OnnxFile, read_onnx
+from colora.runtime.onnx_file import Initializer, OnnxFile
 from colora.runtime.ort_layout import BLOCKS, Place
 
 FORMAT = 2
@@ -61,10 +61,10 @@ def recall(folder: Path) -> tuple[Path, Places]:
     }
 
 
-def keep(saved: Path, places: Places, folder: Path) -> None:
-    """Keep an optimised graph; harmless where that can't be. Raises: BundleError if it can't be read."""
+def keep(saved: Path, read: OnnxFile, places: Places, folder: Path) -> None:
+    """Keep an optimised graph; harmless where that can't be. read: initializers in files beside it, as it has them."""
     weights = {place.initializer for place in places.values()}
-    stored = read_onnx(saved).initializers
+    stored = read.initializers
     constants = [(x.file, x.offset, x.size_bytes) for n, x in stored.items() if x.file and n not in weights]
     if not all(size for _, _, size in constants):
         return  # ONNX allows that, ONNX Runtime always tells

@@ -64,10 +64,10 @@ def find_layout(
     shapes: Mapping[str, tuple[int, ...]],
     optimise: Callable[[Mapping[str, Array], Path], None],
     saved: Path,
-) -> dict[str, Place]:
-    """Place of each float32 tensor of a graph that is found again in the optimised graph; the others are missing.
+) -> tuple[dict[str, Place], OnnxFile]:
+    """Place of each float32 tensor of a graph that is found again in the optimised graph, and what that holds.
 
-    before: what the graph's file holds.
+    Tensors that are not found are missing. before: what the graph's file holds.
     optimise: makes `saved`: the graph, fully optimised over the numbers given, which go into a file beside it.
     Raises: BundleError if a file can't be read; what `optimise` raises.
     """
@@ -95,7 +95,7 @@ def find_layout(
             place = _place(initializer, tensor, after.initializers[initializer], saved.parent)
             if place is not None:
                 places[name] = place
-    return places
+    return places, after
 
 
 def _place(name: str, tensor: Array, stored: Initializer, folder: Path) -> Place | None:

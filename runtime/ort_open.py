@@ -86,13 +86,13 @@ def open_in_blocks(graph: Path, weights: Mapping[str, Array], threads: int) -> O
             return _open_optimised(*recall(folder), weights, threads)
         with TemporaryDirectory(prefix="colora-") as temporary:
             saved = Path(temporary) / GRAPH
-            places = find_layout(read, shapes, partial(save_optimised, graph), saved)
+            places, optimised = find_layout(read, shapes, partial(save_optimised, graph), saved)
             if places.keys() == shapes.keys():
                 block = max(place.block for place in places.values())
                 if block:
-                    use_blocks(saved, block)
+                    use_blocks(saved, optimised, block)
                 opened = _open_optimised(saved, places, weights, threads)
-                keep(saved, places, folder)
+                keep(saved, optimised, places, folder)
                 return opened
     return None
 

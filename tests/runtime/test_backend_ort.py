@@ -45,7 +45,7 @@ def test_every_switchable_tensor_follows_edits(
     ort_bundle: Path, pristine: Any, order: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if order == "their own":
-        monkeypatch.setattr(ort_open, "find_layout", lambda *_: {})
+        monkeypatch.setattr(ort_open, "find_layout", lambda *_: ({}, None))
     backend = opened(ort_bundle, pristine, True)
     before = backend.run(golden_input())
     for name, tensor in pristine.items():

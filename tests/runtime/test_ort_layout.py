@@ -71,7 +71,7 @@ def test_what_the_optimiser_folded_is_missing(graph: Path) -> None:
 
     shapes = {"w": (32, 3, 3, 3), "b": (32,), "v": (3, 32, 1, 1), "c": (3,), "lost": (1, 3, 1, 1)}
     saved = graph.with_name("saved.onnx")
-    places = find_layout(
+    places, _ = find_layout(
         read_onnx(graph), shapes, lambda weights, path: save_optimised(graph, weights, path), saved
     )
     assert places.keys() == {"w", "b", "v", "c"}
