@@ -41,9 +41,10 @@ from colora.benchmarks.scenario_scaling_cases import (
     walk,
 )
 from colora.benchmarks.scenario_scaling_rows import COLUMNS, MEASURED, laws_of, said
-from colora.benchmarks.scenario_scaling_view import draw, page, text
+from colora.benchmarks.scenario_scaling_view import draw
 from colora.benchmarks.script import output_option, run
 from colora.benchmarks.section import Section
+from colora.benchmarks.section_record import lines, page
 from colora.benchmarks.settings import Settings
 from colora.runtime.atomic import write_text
 from colora.runtime.bundle import MANIFEST, Bundle, file_sha256, open_bundle
@@ -188,8 +189,8 @@ def command(
         "grid": asdict(grid),
     }
     write_record(path, "scaling", where, content)
-    write_text(path.with_suffix(".md"), page(found))
-    click.echo(text(found))
+    write_text(path.with_suffix(".md"), page(found, where))
+    click.echo("\n".join(lines(found)))
     if drawn := full and bool(found.plots):
         draw(found, path.with_suffix(".png"))
     click.echo(f"{path} and .md{' and .png' if drawn else ''}")

@@ -1,35 +1,10 @@
-"""The scaling section for people who read no report: an aligned table, Markdown, and a plot."""
+"""The plots of the scaling section as a picture."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from colora.benchmarks.section import Cell, Section
-from colora.benchmarks.tables import markdown
-
-
-def text(section: Section) -> str:
-    """The finding, the table aligned, and the notes."""
-    rows = [
-        tuple(column.name for column in section.columns),
-        *(tuple(map(_cell, row)) for row in section.rows),
-    ]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(section.columns))]
-    numbers = [all(not isinstance(row[i], str) for row in section.rows) for i in range(len(widths))]
-    forms = [f"{'>' if number else '<'}{width}" for width, number in zip(widths, numbers, strict=True)]
-    lines = ["  ".join(map(format, row, forms)) for row in rows]
-    return "\n".join([section.said, "", *(line.rstrip() for line in lines), "", *section.notes])
-
-
-def page(section: Section) -> str:
-    """The same as Markdown."""
-    table = markdown(
-        [column.name for column in section.columns],
-        [[*map(_cell, row)] for row in section.rows],
-        len(section.columns),
-    )
-    notes = "\n".join(f"- {note}" for note in section.notes)
-    return f"# {section.title}\n\n{section.said}\n\n{table}\n{notes}\n"
+from colora.benchmarks.section import Section
 
 
 def draw(section: Section, path: Path) -> None:
@@ -59,9 +34,3 @@ def draw(section: Section, path: Path) -> None:
         axes.grid(alpha=0.3, which="both")
         axes.legend(fontsize=7)
     figure.savefig(path, dpi=100)
-
-
-def _cell(value: Cell) -> str:
-    if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}"
-    return "" if value is None else str(value)

@@ -7,7 +7,7 @@ import click
 from colora.benchmarks.record import Environment, path_of, write_record
 from colora.benchmarks.section import Cell, Section
 from colora.benchmarks.settings import Settings
-from colora.runtime.cli_devices import table
+from colora.benchmarks.tables import heading, markdown
 
 
 def keep(found: Section, kind: str, settings: Settings, where: Environment, output: Path) -> Path:
@@ -21,19 +21,27 @@ def keep(found: Section, kind: str, settings: Settings, where: Environment, outp
 
 
 def lines(found: Section) -> list[str]:
-    """A section for the terminal."""
-    header = tuple(f"{c.name}, {c.unit}" if c.unit else c.name for c in found.columns)
-    rows = [tuple(_cell(cell) for cell in row) for row in found.rows]
-    return [found.said, *table([header, *rows]), *found.notes]
+    """A section for the terminal: what was found, the table, columns of numbers on the right, and the notes."""
+    rows = [_header(found), *([_cell(cell) for cell in row] for row in found.rows)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    texts = [any(isinstance(row[i], str) for row in found.rows) for i in range(len(widths))]
+    forms = [f"{'<' if text else '>'}{width}" for text, width in zip(texts, widths, strict=True)]
+    return [found.said, *("  ".join(map(format, row, forms)).rstrip() for row in rows), *found.notes]
+
+
+def page(found: Section, where: Environment) -> str:
+    """The same as Markdown."""
+    rows = [[_cell(cell) for cell in row] for row in found.rows]
+    table = markdown(_header(found), rows, left=len(found.columns))
+    notes = "\n".join(f"- {note}" for note in found.notes)
+    return f"{heading(found.title, where)}\n{found.said}\n\n{table}\n{notes}\n"
+
+
+def _header(found: Section) -> list[str]:
+    return [f"{c.name}, {c.unit}" if c.unit else c.name for c in found.columns]
 
 
 def _cell(value: Cell) -> str:
-    if value is None:
-        return "–"
-    return (
-        f"{value:.3g}"
-        if isinstance(value, float) and abs(value) < 100
-        else f"{value:,.0f}"
-        if isinstance(value, float)
-        else str(value)
-    )
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return "–" if value is None else str(value)

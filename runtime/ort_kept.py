@@ -1,7 +1,7 @@
 """Optimised graphs, kept from one start to the next.
 
-Looking up where ONNX Runtime puts each weight (runtime/ort_layout.py) optimises the graph in a session of its own, a
-third of the time to the first picture. So the optimised graph is kept in the machine's cache, without the numbers
+Looking up where ONNX Runtime puts each weight (runtime/ort_layout.py) optimises the graph in a session of its own, for
+which the first picture waits. So the optimised graph is kept in the machine's cache, without the numbers
 of the weights, which each session brings: they are a hole in the file beside it. A graph is found again by all
 that it depends on: the ONNX file, its constants, names and shapes of the weights, this build of ONNX Runtime and this
 processor. A digest of everything that is read back tells damage; what is damaged is made anew. That the graph then
