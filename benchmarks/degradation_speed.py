@@ -17,6 +17,7 @@ from colora.benchmarks.record import RESULTS, environment, warn_if_dirty, write_
 from colora.benchmarks.scenarios import picture
 from colora.benchmarks.script import run
 from colora.benchmarks.steps import Training
+from colora.benchmarks.tables import show
 from colora.benchmarks.timing import Ratio, interleave, paired_ratio, summary
 from colora.runtime.image import to_dtype
 from colora.train.backbones import DEFAULT_BACKBONE
@@ -149,19 +150,14 @@ def loading(backbone: str, patch: int, batch: int, rounds: int) -> Row:
 
 def print_table(rows: list[Row], title: str) -> None:
     """Aligned; what is asked is at least 1 where both compute the same."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("function", "images/s per core", "ratio", "quartiles", "asked", title=title)
-    for column in table.columns[1:]:
-        column.justify = "right"
+    lines = []
     for row in rows:
         told = ("–", "", "")
         if row.ratio:
             asked = "another model" if row.name in OTHER_MODELS else "≥ 1"
             told = (f"{row.ratio.p50:.2f}×", f"{row.ratio.p25:.2f}–{row.ratio.p75:.2f}", asked)
-        table.add_row(row.name, f"{row.images_per_s:.0f}", *told)
-    Console().print(table)
+        lines.append((row.name, f"{row.images_per_s:.0f}", *told))
+    show(("function", "images/s per core", "ratio", "quartiles", "asked"), lines, title=title)
 
 
 @click.command()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 from colora.benchmarks.record import RESULTS, environment, warn_if_dirty, write_record
 from colora.benchmarks.script import run
+from colora.benchmarks.tables import show
 from colora.benchmarks.timing import Ratio, interleave, paired_ratio, summary
 from colora.benchmarks.tiny import make_tiny
 from colora.train.backbones import DEFAULT_BACKBONE
@@ -179,24 +180,22 @@ def measure(
 
 def print_table(rows: list[Row]) -> None:
     """Aligned, with what was asked."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("step", "ms", "speed", "quartiles", "asked", "optimizer", "asked", title="per full tuning")
-    for column in table.columns[1:]:
-        column.justify = "right"
+    lines = []
     for row in rows:
         adapter = row.way in ASKED
-        table.add_row(
-            row.way,
-            f"{row.ms_p50:.0f}",
-            f"{row.speed.p50:.2f}×",
-            f"{row.speed.p25:.2f}–{row.speed.p75:.2f}",
-            f"≥ {ASKED[row.way]:g}" if adapter else "",
-            f"{row.memory:.3f}×",
-            f"≤ {ASKED_MEMORY:g}" if adapter else "",
+        lines.append(
+            (
+                row.way,
+                f"{row.ms_p50:.0f}",
+                f"{row.speed.p50:.2f}×",
+                f"{row.speed.p25:.2f}–{row.speed.p75:.2f}",
+                f"≥ {ASKED[row.way]:g}" if adapter else "",
+                f"{row.memory:.3f}×",
+                f"≤ {ASKED_MEMORY:g}" if adapter else "",
+            )
         )
-    Console().print(table)
+    header = ("step", "ms", "speed", "quartiles", "asked", "optimizer", "asked")
+    show(header, lines, title="per full tuning")
 
 
 @click.command()

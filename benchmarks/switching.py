@@ -16,10 +16,11 @@ import click
 import numpy as np
 from colora.benchmarks.fleet import make_fleet
 from colora.benchmarks.networks import BACKBONES, RANDOM, make_bundle
-from colora.benchmarks.record import environment, path_of, warn_if_dirty, write_record
+from colora.benchmarks.record import Environment, environment, path_of, warn_if_dirty, write_record
 from colora.benchmarks.resident import in_fresh_process
 from colora.benchmarks.scenarios import PEERS, open_model
 from colora.benchmarks.script import output_option, run, threads_option
+from colora.benchmarks.tables import heading, markdown, show
 from colora.benchmarks.timing import interleave, paired_ratio, summary
 from colora.runtime.atomic import write_text
 from colora.runtime.backend_ort import OrtBackend
@@ -115,33 +116,39 @@ def mapped_bytes(path: Path) -> int:
     return resident
 
 
-def print_tables(results: Mapping[str, Any]) -> str:
-    """Times and ratios, aligned; also returned as text."""
-    from rich.console import Console
-    from rich.table import Table
+TIMES = ("backbone", "changed by a switch", "W0 resident", "call", "ms p50", "ms p95")
+RATIOS = ("backbone", "ratio", "median", "quartiles", "target")
 
-    console = Console(record=True)
-    if not console.is_terminal:
-        console.width = 110
-    times = Table("backbone", "changed by a switch", "W0 resident", "call", "ms p50", "ms p95")
-    ratios = Table("backbone", "ratio", "median", "quartiles", "target")
+
+Rows = list[tuple[str, ...]]
+
+
+def tables(results: Mapping[str, Any]) -> tuple[Rows, Rows]:
+    """Of times and of ratios."""
+    times: Rows = []
+    ratios: Rows = []
     for name, found in results.items():
-        facts = [name, f"{found['changed_bytes'] / 1e6:.1f} MB, {found['changed_tensors']} tensors"]
-        facts.append(f"{found['source_resident_bytes'] / 1e6:.1f} of {found['source_bytes'] / 1e6:.1f} MB")
+        changed = f"{found['changed_bytes'] / 1e6:.1f} MB, {found['changed_tensors']} tensors"
+        resident = f"{found['source_resident_bytes'] / 1e6:.1f} of {found['source_bytes'] / 1e6:.1f} MB"
         for call, x in found["times"].items():
-            times.add_row(*facts, call, f"{x['ms_p50']:.2f}", f"{x['ms_p95']:.2f}")
-            facts = [""] * len(facts)
+            times.append((name, changed, resident, call, f"{x['ms_p50']:.2f}", f"{x['ms_p95']:.2f}"))
         for ratio, x in found["ratios"].items():
             quartiles = f"{x['p25']:.3f} – {x['p75']:.3f}"
-            ratios.add_row(name, ratio, f"{x['p50']:.3f}", quartiles, f"≤ {TARGETS[ratio]:g}")
-        times.add_section()
-        ratios.add_section()
-    for table in (times, ratios):
-        for column in table.columns:
-            numbers = column.header in ("ms p50", "ms p95", "median", "quartiles", "target")
-            column.no_wrap, column.justify = True, "right" if numbers else "left"
-        console.print(table)
-    return console.export_text()
+            ratios.append((name, ratio, f"{x['p50']:.3f}", quartiles, f"≤ {TARGETS[ratio]:g}"))
+    return times, ratios
+
+
+def page(results: Mapping[str, Any], where: Environment) -> str:
+    """Both tables, and how it was measured."""
+    times, ratios = tables(results)
+    notes = "\n".join(f"- {name}: {told}" for name, told in MEASURED.items())
+    parts = (
+        heading("switching", where),
+        markdown(TIMES, times, left=4),
+        markdown(RATIOS, ratios, left=2),
+        notes,
+    )
+    return "\n".join(parts) + "\n"
 
 
 @click.command()
@@ -188,7 +195,9 @@ def command(
                 str(threads),
                 str(rounds),
             )
-    text = print_tables(results)
+    times, ratios = tables(results)
+    show(TIMES, times, left=4)
+    show(RATIOS, ratios, left=2)
     path = path_of(output, where, "switching")
     settings = {"passes": passes, "threads": threads, "rounds": rounds}
     write_record(
@@ -197,9 +206,7 @@ def command(
         where,
         {"settings": settings, "measured": MEASURED, "targets": TARGETS, "backbones": results},
     )
-    write_text(
-        path.with_suffix(".md"), f"```\n{text}```\n\n" + "".join(f"- {k}: {v}\n" for k, v in MEASURED.items())
-    )
+    write_text(path.with_suffix(".md"), page(results, where))
     click.echo(f"{path} and .md")
 
 
