@@ -1,14 +1,12 @@
-"""Compiled training: a network's blocks as functions of their weights, compiled once for all trainings.
+"""Compiled training: the network as a function of its weights, compiled once for all trainings of one layout.
 
 An adapter's weights W0 + ΔW are built outside of what is compiled, so that adapters of any ranks, full tuning and
-pre-training share the code, and so do blocks of equal shape: in a process, and through torch's cache on disk between
-processes.
+pre-training share the code: in a process, and through torch's cache on disk between processes.
 """
 
 import warnings
 from collections.abc import Callable
-from copy import deepcopy
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import torch
@@ -16,7 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrize
 
-Run = Callable[[dict[str, Tensor], Tensor], Tensor]
+Network = Callable[[dict[str, Tensor], Tensor], Tensor]
+
+FAULTY = "triton.mix_order_reduction"
+"""torch 2.11 gives gradients of another shape than their weights' with it (seen on an H100)"""
 
 
 class _Shifted(nn.Conv2d):
@@ -35,57 +36,46 @@ class _Shifted(nn.Conv2d):
         return (total if self.bias is None else total + self.bias[:, None, None]).to(image.dtype)
 
 
-def _function(module: nn.Module) -> Run:
-    """(weights by name, input) → output of `module`, whose own weights are not used; compiled anew for each size of
-    input, as shapes left open would make slower code."""
-
-    def run(weights: dict[str, Tensor], x: Tensor) -> Tensor:
-        output: Tensor = torch.func.functional_call(module, weights, (x,), strict=True)
-        return output
-
-    return torch.compile(run, dynamic=False)
-
-
 @cache
-def _plain(layout: type[nn.Module], config: Any, shifted: bool) -> nn.Module:
-    """A network `layout(config)` without weights whose blocks run compiled, equal ones by the same code."""
+def _compiled(layout: type[nn.Module], config: Any, gpu: bool) -> Network:
+    """(weights by name, image) → output, of a network `layout(config)`; compiled anew for each size of image, as shapes
+    left open would make slower code."""
     with torch.device("meta"):
         plain = layout(config)
-    runs: dict[object, Run] = {}
-    for block in [module for module in plain.modules() if isinstance(module, layout.block)]:  # type: ignore[attr-defined]
-        for module in block.modules():
-            if shifted and isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
-                module.__class__ = _Shifted
-        shapes = tuple((name, p.shape) for name, p in block.named_parameters())
-        if shapes not in runs:
-            runs[shapes] = _function(deepcopy(block))
-        block.forward = partial(_called, runs[shapes], block)
-    return plain
+    for module in plain.modules():
+        if gpu and isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
+            module.__class__ = _Shifted
 
+    def run(weights: dict[str, Tensor], image: Tensor) -> Tensor:
+        output: Tensor = torch.func.functional_call(plain, weights, (image,), strict=True)
+        return output
 
-def _called(run: Run, block: nn.Module, x: Tensor) -> Tensor:
-    # views are no parameters, so that tuned and adapted networks run the same code
-    weights = {name: weight.view_as(weight) for name, weight in block.named_parameters()}
-    with warnings.catch_warnings():  # torch looks for gradients of weights that are built, and warns of it
-        warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf")
-        return run(weights, x)
+    known = gpu and FAULTY in torch._inductor.list_options()
+    return torch.compile(run, dynamic=False, options={FAULTY: False} if known else None)
 
 
 class Compiled(nn.Module):
-    """`model`, a network that tells what built it (`config`) and its kind of `block`, run by compiled code; adapters
-    may be attached."""
+    """`model`, a network that keeps what built it as `config`, run by compiled code; adapters may be attached."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
         layout = parametrize.type_before_parametrizations(model)
-        self._network = (_plain(layout, model.config, next(model.parameters()).is_cuda),)  # no submodule
-        names = [name for name, _ in self._network[0].named_parameters()]
+        self._run = _compiled(layout, model.config, next(model.parameters()).is_cuda)
+        with torch.device("meta"):
+            names = [name for name, _ in layout(model.config).named_parameters()]
         self._places = [(name, *name.rpartition(".")[::2]) for name in names]
 
     def forward(self, image: Tensor) -> Tensor:
         """As the model's, in channels-last memory, in which compiled convolutions are faster."""
-        weights = {name: getattr(self.model.get_submodule(path), leaf) for name, path, leaf in self._places}
-        given = (image.contiguous(memory_format=torch.channels_last),)
-        output: Tensor = torch.func.functional_call(self._network[0], weights, given, strict=True)
-        return output
+        weights = {}
+        for name, path, leaf in self._places:
+            weight = getattr(self.model.get_submodule(path), leaf)
+            weights[name] = weight.view_as(
+                weight
+            )  # no parameter: tuned and adapted networks run the same code
+        with (
+            warnings.catch_warnings()
+        ):  # torch looks for gradients of weights that are built, and warns of it
+            warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf")
+            return self._run(weights, image.contiguous(memory_format=torch.channels_last))

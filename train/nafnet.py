@@ -88,9 +88,6 @@ class NAFBlock(nn.Module):
 class NAFNet(nn.Module):
     """(N, 3, H, W) float → (N, 3, H, W), values about [0, 1], H and W multiples of `config.multiple_of`."""
 
-    block = NAFBlock
-    """what compiled training compiles, see train/functional.py"""
-
     def __init__(self, config: NAFNetConfig) -> None:
         super().__init__()
         self.config = config

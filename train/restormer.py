@@ -149,9 +149,6 @@ class Restormer(nn.Module):
     Padding is the caller's (officially reflection at the right and at the bottom).
     """
 
-    block = TransformerBlock
-    """what compiled training compiles, see train/functional.py"""
-
     def __init__(self, config: RestormerConfig) -> None:
         super().__init__()
         self.config = config
