@@ -25,8 +25,9 @@ class _Shifted(nn.Conv2d):
     around it, where a GPU's own depthwise kernels are slow."""
 
     def forward(self, image: Tensor) -> Tensor:
-        (height, width), (top, left) = image.shape[-2:], self.padding
-        padded = functional.pad(image, (int(left), int(left), int(top), int(top)))
+        height, width = image.shape[-2:]
+        top, left = (size // 2 for size in self.weight.shape[2:])
+        padded = functional.pad(image, (left, left, top, top))
         taps = [
             padded[..., y : y + height, x : x + width] * self.weight[:, 0, y, x, None, None]
             for y in range(self.weight.shape[2])
