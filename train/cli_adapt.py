@@ -57,9 +57,12 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     type=float,
     help="Share given to layers that contribute nothing. [default: 0.01; with --alpha solved for the budget]",
 )
-@click.option("--steps", default=2000, show_default=True, help="Steps for the adapter.")
+@click.option(
+    "--steps", type=click.IntRange(min=1), default=2000, show_default=True, help="Steps for the adapter."
+)
 @click.option(
     "--target-steps",
+    type=click.IntRange(min=1),
     default=800,
     show_default=True,
     help="Steps for the fully tuned copy; a quarter as many more compare its beginning with that of random weights.",
@@ -68,8 +71,10 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option(
     "--target-lr", default=3e-4, show_default=True, help="Peak learning rate of the fully tuned copy."
 )
-@click.option("--faig-steps", default=100, show_default=True, help="Points on FAIG's path.")
-@click.option("--faig-images", default=8, show_default=True)
+@click.option(
+    "--faig-steps", type=click.IntRange(min=1), default=100, show_default=True, help="Points on FAIG's path."
+)
+@click.option("--faig-images", type=click.IntRange(min=1), default=8, show_default=True)
 @click.option(
     "--eval", "evaluate", multiple=True, type=PATH, help="Further pairs to measure on, never trained on."
 )

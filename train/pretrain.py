@@ -175,7 +175,7 @@ def told_diversity(names: Sequence[str], max_count: int, mode: Mode, decay: floa
     show_default=True,
     help="Each further degradation is this much rarer; 1 draws all counts alike.",
 )
-@click.option("--steps", default=6000, show_default=True)
+@click.option("--steps", type=click.IntRange(min=1), default=6000, show_default=True)
 @click.option("--lr", default=1e-3, show_default=True, help="Peak learning rate.")
 @train_options
 def command(

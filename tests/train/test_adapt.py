@@ -198,6 +198,7 @@ def test_refuses_to_go_on(
     ("arguments", "text"),
     [
         (["--task", "Fog 1", "--pairs", "."], "task name 'Fog 1': expected a-z"),
+        (["--task", "fog", "--pairs", ".", "--steps", "0"], "0 is not in the range x>=1"),
         (["--pairs", ".", "--degrade", "haze"], "--degrade goes with --photos"),
         (["--pairs", ".", "--photos", "."], "give either --photos"),
         (["--pairs", ".", "--eval", "input", "--eval", "../foggy/input"], "the same name: rename"),
