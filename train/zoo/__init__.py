@@ -1,14 +1,14 @@
 """The shipped weights: read them with colora.train.checkpoint, by name."""
 
 SHA256 = {
-    "blur": "ca40adf5b9e75731f0a6d108a6632c36756c2e8da05ba2b595781896f51a2f61",
-    "haze": "ebb3fa53ebb9302464366d0ccd616990ecbd2320cbecb90638a2771c4db5fc8a",
-    "jpeg": "0321851d869a2d02fef7e044184e749f484aa38e9913bf080b66d61eede0ed1a",
-    "lowlight": "13a6590651777249aca76109ab65ec89bc90d892c30bf90ff54030b329029678",
-    "nafnet-small": "a1fbe560ce657639e56b96ee8143793ae03b2e6ff08e3ba2f0e4e364fba8587d",
-    "noise": "11482629610e130f3ea836aa934aed294e9fb9e442cf3a72fbf97a09709c3589",
-    "rain-raindrop": "2a973c992aba47c9180c6ecae693d75fe0687776feac09afbc7cfa2d1d3af4d8",
-    "rain": "44fb02893f746dc423407cf39d7a1503139208754845abd4c7ff161c7c504f35",
-    "raindrop": "b87749c2d5188dd0e3be55bfc55cfb5f7c7ce30216b5431d3a4a7a95928bcbd7",
+    "blur": "ce91d7442ffaeb04eee872cdda25e6efdea6986ec4056c153c0f556d51ccf386",
+    "haze": "0c6792931291859dac096c1a0b47be1a1ef0ad010d12d61c5f0df0f1080d6da5",
+    "jpeg": "60770051169cd16e3869c74e75e3f91d4acf395a80acec2734939ebba40270c7",
+    "lowlight": "3a6e747adf35fe5ec55294f909d9939361acca6a937d58e969d131bbeeac1ccd",
+    "nafnet-small": "8ea0518a33b7f988e9e2f4f74263d772ee6cad8556b396322b60077724e8b33b",
+    "noise": "6bb135c3a864589091651d8f446f47ef490eddb49abaf357a2613404d48ea184",
+    "rain-raindrop": "d0fc54be49c4a9511c5d6a2ef48fc5dbb6fb5f2b17d1c1673acc117025fdb074",
+    "rain": "5ac22c2c70e69d0608ca31dcefb73dad38ed42820f0dc482cec81fd671d6a78e",
+    "raindrop": "bba1abec5b0475192d5f822048a4722b0929d5c0a7ec7b659c1b5acefa45c18f",
 }
 """Name → sha256 of its file."""
