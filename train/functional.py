@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.utils import parametrize
 
 Network = Callable[[dict[str, Tensor], Tensor], Tensor]
@@ -20,32 +19,12 @@ FAULTY = "triton.mix_order_reduction"
 """torch 2.11 gives gradients of another shape than their weights' with it (seen on an H100)"""
 
 
-class _Shifted(nn.Conv2d):
-    """A depthwise convolution of stride 1 that keeps the size, tap by tap: the compiler fuses the sum with what is
-    around it, where a GPU's own depthwise kernels are slow."""
-
-    def forward(self, image: Tensor) -> Tensor:
-        height, width = image.shape[-2:]
-        top, left = (size // 2 for size in self.weight.shape[2:])
-        padded = functional.pad(image, (left, left, top, top))
-        taps = [
-            padded[..., y : y + height, x : x + width] * self.weight[:, 0, y, x, None, None]
-            for y in range(self.weight.shape[2])
-            for x in range(self.weight.shape[3])
-        ]
-        total = sum(taps[1:], taps[0])
-        return (total if self.bias is None else total + self.bias[:, None, None]).to(image.dtype)
-
-
 @cache
 def _compiled(layout: type[nn.Module], config: Any, gpu: bool) -> Network:
     """(weights by name, image) → output, of a network `layout(config)`; compiled anew for each size of image, as shapes
     left open would make slower code."""
     with torch.device("meta"):
         plain = layout(config)
-    for module in plain.modules():
-        if gpu and isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
-            module.__class__ = _Shifted
 
     def run(weights: dict[str, Tensor], image: Tensor) -> Tensor:
         output: Tensor = torch.func.functional_call(plain, weights, (image,), strict=True)

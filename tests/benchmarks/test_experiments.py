@@ -17,8 +17,9 @@ from colora.benchmarks.experiment_data import Sources, split_photos
 from colora.benchmarks.experiment_jobs import Outcome, Shop, groups, perform_all
 from colora.benchmarks.experiment_rivals import degae, real_esrgan
 from colora.benchmarks.experiment_runs import METHODS, RECIPES, Run, Scale, Where, cell_of
+from colora.benchmarks.experiment_table import EXPERIMENTS
 from colora.benchmarks.experiment_view import Claim, judge, points
-from colora.benchmarks.experiments import EXPERIMENTS, command
+from colora.benchmarks.experiments import command
 
 
 def result(psnr_db: float, **run: object) -> dict[str, object]:
