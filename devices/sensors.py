@@ -1,7 +1,8 @@
 """What a machine says of itself while it works: power, temperatures, clocks, memory.
 
-Three sources give the same `Reading`: the service of jetson-stats (`jtop`), NVIDIA's `tegrastats`, and the files that
-Linux keeps on any machine. What a source lacks, or what this user may not read, is left out and told by `missing`.
+Four sources give the same `Reading`: the service of jetson-stats (`jtop`), NVIDIA's `tegrastats`, the files that Linux
+keeps on any machine, and with them what the driver of a desktop GPU tells (`nvml`). What a source lacks, or what this
+user may not read, is left out and told by `missing`.
 """
 
 import shutil
@@ -12,8 +13,11 @@ from typing import Protocol
 
 from colora.devices.errors import BackendError, ColoraError, missing_extra, unknown
 
-SOURCES = ("auto", "jtop", "tegrastats", "linux", "none")
-"""`auto`: on a Jetson the first of jtop, tegrastats and linux that answers, elsewhere linux."""
+SOURCES = ("auto", "jtop", "tegrastats", "nvml", "linux", "none")
+"""`auto`: on a Jetson the first of jtop, tegrastats and linux that answers; elsewhere nvml beside NVIDIA's driver, else
+linux."""
+DRIVER = "proc/driver/nvidia"
+"""What the driver of a desktop GPU shows, in containers too."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Reading:
     """`gpu`; `memory`: of its bandwidth."""
     memory_used_bytes: int | None = None
     """Of the whole system; a Jetson's GPU takes from the same."""
+    slowed: Mapping[str, bool] = field(default_factory=dict)
+    """What slows the machine down, in words → whether it does now; beside devices/throttle.py, which reads files."""
 
 
 class Sensors(Protocol):
@@ -74,7 +80,8 @@ def open_sensors(name: str = "auto", interval_s: float = 0.5, root: Path = Path(
         return _open(name, interval_s, root)
     refused = {}
     jetson = (root / "etc/nv_tegra_release").exists()
-    for candidate in ("jtop", "tegrastats") if jetson else ():
+    desktop = ("nvml",) if (root / DRIVER).exists() else ()
+    for candidate in ("jtop", "tegrastats") if jetson else desktop:
         try:
             return _open(candidate, interval_s, root)
         except ColoraError as e:
@@ -91,6 +98,8 @@ def _open(name: str, interval_s: float, root: Path) -> Sensors:
         return _open_jtop(interval_s)
     if name == "tegrastats":
         return _open_tegrastats(interval_s)
+    if name == "nvml":
+        return _open_nvml(root)
     return LinuxSensors(root) if name == "linux" else NoSensors()
 
 
@@ -111,3 +120,14 @@ def _open_tegrastats(interval_s: float) -> Sensors:
     if program is None:
         raise BackendError("tegrastats is not on the PATH: it comes with Jetson Linux (/usr/bin/tegrastats)")
     return TegrastatsSensors((program, "--interval", str(max(1, round(interval_s * 1000)))))
+
+
+def _open_nvml(root: Path) -> Sensors:
+    from importlib.util import find_spec
+
+    from colora.devices.sensors_linux import LinuxSensors
+    from colora.devices.sensors_nvml import NvmlSensors
+
+    if find_spec("pynvml") is None:
+        raise missing_extra("nvidia-ml-py", "jetson", "telemetry by nvml")
+    return NvmlSensors(LinuxSensors(root))

@@ -11,13 +11,11 @@ from colora.devices.jetpack import numbers
 if TYPE_CHECKING:
     import onnx
 
-TENSORRT_OPSETS = {(8, 2): 13, (8, 5): 17, (9, 2): 19, (10, 0): 20, (10, 15): 24}
-"""TensorRT from this version on → newest opset that its parser reads (docs/operators.md of onnx-tensorrt's releases).
-
-Between two entries the older one is taken. 10.0's was not found in a document at hand: to be confirmed.
-"""
+TENSORRT_OPSETS = {(8, 2): 13, (8, 4): 17, (9, 0): 19, (10, 0): 20, (10, 15): 24}
+"""TensorRT from this version on → newest opset that its parser reads: docs/operators.md of onnx-tensorrt at 8.2-GA to
+9.3, 10.0-GA, 10.1-GA and of 10.15. Between two entries the older one is taken."""
 IR_VERSIONS = range(3, 11)
-"""Versions of the container that ONNX 1.16, the oldest in a parser with opset 20, has read"""
+"""Versions of the container that ONNX 1.16 reads, which is the one in the parsers of 10.0 and 10.1"""
 
 
 def newest_opset(tensorrt: str) -> int:

@@ -68,7 +68,8 @@ class Recorder:
         after = self._look()
         self._sensors.close()
         reasons = (*self._reasons, *grown(self._before, after))
-        if not self._before.told:
+        told = self._before.told or any(r.slowed for r in self._readings)
+        if not told:
             self._sensors.missing.setdefault(
                 "throttle", "this machine shows no counter, cooling device or trip point to tell it by"
             )
@@ -82,7 +83,7 @@ class Recorder:
             clock_mhz=_spreads(r.clock_mhz for r in self._readings),
             load_percent=_spreads(r.load_percent for r in self._readings),
             memory_used_bytes=_spread(used) if used else None,
-            throttled=bool(reasons) if self._before.told else None,
+            throttled=bool(reasons) if told else None,
             throttle_reasons=reasons,
             missing=dict(self._sensors.missing),
         )
@@ -94,11 +95,13 @@ class Recorder:
 
     def _read(self) -> bool:
         try:
-            self._readings.append(self._sensors.read())
+            reading = self._sensors.read()
         except Exception as e:  # a service that went away: whatever its package raises
             self._sensors.missing[self._sensors.name] = f"ended while it was read: {type(e).__name__}: {e}"
             return False
-        self._reasons.update(dict.fromkeys(name for name, on in self._look().states.items() if on))
+        self._readings.append(reading)
+        states = {**self._look().states, **reading.slowed}
+        self._reasons.update(dict.fromkeys(name for name, on in states.items() if on))
         return True
 
 

@@ -1,7 +1,8 @@
-"""The three sources give the same reading, and tell what they lack."""
+"""The four sources give the same reading, and tell what they lack."""
 
 from __future__ import annotations
 
+import importlib.machinery
 import os
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from colora.devices.errors import BackendError, MissingExtra, UnknownName
 from colora.devices.sensors import open_sensors
 from colora.devices.sensors_jtop import JtopSensors
 from colora.devices.sensors_linux import LinuxSensors
+from colora.devices.sensors_nvml import NvmlSensors
 from colora.devices.sensors_tegrastats import TegrastatsSensors
 
 LINE = (
@@ -173,6 +175,89 @@ def test_a_silent_jtop_is_refused_with_what_helps(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "jtop", SimpleNamespace(jtop=Silent, JtopException=Failure))
     with pytest.raises(BackendError, match=r"check group \(sudo systemctl restart jtop\.service"):
         JtopSensors(0.5)
+
+
+class Refused(Exception):
+    """As pynvml's NVMLError."""
+
+
+def nvml(reasons: int = 0x01, count: int = 1, refuse: str = "") -> SimpleNamespace:
+    """A double of pynvml on a machine with GeForce cards; `refuse` is a function that this user may not call."""
+    answers: dict[str, Any] = {
+        "nvmlInit": lambda: None,
+        "nvmlShutdown": lambda: None,
+        "nvmlDeviceGetCount": lambda: count,
+        "nvmlDeviceGetHandleByIndex": lambda i: i,
+        "nvmlDeviceGetPowerUsage": lambda i: 285_000 + i,
+        "nvmlDeviceGetTemperature": lambda i, sensor: (71, 0)[sensor],
+        "nvmlDeviceGetClockInfo": lambda i, kind: {0: 1695, 2: 9751}[kind],
+        "nvmlDeviceGetUtilizationRates": lambda i: SimpleNamespace(gpu=97, memory=41),
+        "nvmlDeviceGetCurrentClocksThrottleReasons": lambda i: reasons,
+    }
+    if refuse:
+
+        def refused(*_: Any) -> None:
+            raise Refused("Insufficient Permissions")
+
+        answers[refuse] = refused
+    numbers = {"NVML_TEMPERATURE_GPU": 0, "NVML_CLOCK_GRAPHICS": 0, "NVML_CLOCK_MEM": 2}
+    return SimpleNamespace(NVMLError=Refused, **numbers, **answers)
+
+
+def test_a_desktop_gpu_is_read_beside_linux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", nvml())
+    sensors = NvmlSensors(LinuxSensors(write(tmp_path, FILES)))
+    reading = sensors.read()
+    sensors.close()
+    sensors.close()
+    assert reading.power_mw == {"VDD_IN": 6000, "gpu": 285_000}
+    assert reading.temperature_c == {"cpu": 49.687, "gpu": 71}
+    assert reading.clock_mhz == {"cpu": 1728, "gpu": 1695, "gpu memory": 9751}
+    assert reading.load_percent == {"gpu": 97, "gpu memory": 41}
+    assert reading.slowed and not any(reading.slowed.values())  # idle is no slowdown
+    assert sensors.missing == {}
+
+
+def test_each_gpu_is_read_and_why_it_is_slowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", nvml(reasons=0x01 | 0x04 | 0x40, count=2))
+    reading = NvmlSensors(LinuxSensors(tmp_path)).read()
+    assert reading.power_mw == {"gpu 0": 285_000, "gpu 1": 285_001}
+    assert [why for why, on in reading.slowed.items() if on] == [
+        "gpu 0 slowed by its power limit",
+        "gpu 0 slowed by heat, by hardware",
+        "gpu 1 slowed by its power limit",
+        "gpu 1 slowed by heat, by hardware",
+    ]
+
+
+def test_what_a_driver_does_not_tell_is_said_and_the_rest_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", nvml(refuse="nvmlDeviceGetPowerUsage"))
+    sensors = NvmlSensors(LinuxSensors(tmp_path))
+    reading = sensors.read()
+    assert (reading.power_mw, reading.clock_mhz["gpu"]) == ({}, 1695)
+    assert sensors.missing["gpu power"] == "NVML says: Insufficient Permissions"
+
+
+def test_nvml_is_taken_beside_its_driver_and_linux_where_it_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = importlib.machinery.ModuleSpec("pynvml", None)
+    module = nvml()
+    module.__spec__ = spec
+    monkeypatch.setitem(sys.modules, "pynvml", module)
+    assert open_sensors(root=tmp_path).name == "linux"
+    (tmp_path / "proc/driver/nvidia").mkdir(parents=True)
+    assert open_sensors(root=tmp_path).name == "nvml"
+    silent = nvml(refuse="nvmlInit")
+    silent.__spec__ = spec
+    monkeypatch.setitem(sys.modules, "pynvml", silent)
+    sensors = open_sensors(root=tmp_path)
+    assert sensors.name == "linux"
+    assert sensors.missing["nvml"].startswith(
+        "NVML does not answer: Insufficient Permissions: is the NVIDIA driver"
+    )
 
 
 def test_the_source_is_chosen_and_what_was_passed_over_told(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def graph(body: str, opset: int = OPSET, ir: int = IR_VERSION) -> onnx.ModelProt
 
 @pytest.mark.parametrize(
     ("tensorrt", "opset"),
-    [("8.2.1", 13), ("8.4", 13), ("8.6.2", 17), ("10.3.0", 20), ("10.16", 24), ("7.1", 0)],
+    [("8.2.1", 13), ("8.4", 17), ("8.6.2", 17), ("9.0", 19), ("10.3.0", 20), ("10.16", 24), ("7.1", 0)],
 )
 def test_newest_opset_of_a_tensorrt(tensorrt: str, opset: int) -> None:
     assert newest_opset(tensorrt) == opset

@@ -66,6 +66,14 @@ def test_a_machine_that_can_not_tell_is_not_called_calm() -> None:
     assert "no counter, cooling device or trip point" in told.missing["throttle"]
 
 
+def test_a_sensor_that_tells_of_slowing_is_enough() -> None:
+    nothing = Signs({}, {})
+    told = record(Script(Reading(slowed={"gpu slowed by heat": False})), nothing)
+    assert told.throttled is False and "throttle" not in told.missing
+    told = record(Script(Reading(slowed={"gpu slowed by heat": True}), Reading()), nothing)
+    assert (told.throttled, told.throttle_reasons) == (True, ("gpu slowed by heat",))
+
+
 def test_sensors_that_fail_end_the_readings_and_not_the_run() -> None:
     told = record(Script(Reading({"VDD_IN": 4000}), RuntimeError("Lost connection with jtop server")), CALM)
     assert told.power_mw == {"VDD_IN": Spread(4000, 4000, 4000)}
