@@ -21,8 +21,9 @@ COLUMNS = (
     Column(
         "p50 low",
         "ms",
-        "bootstrap over the rounds (fewer than 6: Student's t), widened by how far a reference loop drifted: where the "
-        "median of an equal run falls, with the confidence set",
+        "bootstrap over the rounds, expanded for few rounds and for alike ones (fewer than 6: Student's t), widened by "
+        "how far a reference loop's pace wandered in the whole scenario: where the median of an equal run falls, with "
+        "the confidence set",
     ),
     Column("p50 high", "ms", "as p50 low"),
     Column("p95", "ms", "nearest rank: the slowest, if there are fewer than 20 rounds"),
@@ -30,7 +31,7 @@ COLUMNS = (
     Column("compute", "ms", "median of the backend's runs, copies to and from a GPU taken off"),
     Column("copies", "ms", "median of the rest: picture to tensor and back, padding, blending, GPU copies"),
     Column("ratio", "×", "median of the ratios within each round, to what stands under `against`"),
-    Column("ratio low", "×", "bootstrap over the rounds, for an equal run"),
+    Column("ratio low", "×", "as p50 low, without the pace, which slows both"),
     Column("ratio high", "×", "as ratio low"),
     Column("against"),
     Column("rounds"),
@@ -48,16 +49,14 @@ class Times:
     against: str = ""
     reference: Sequence[float] = ()
     """Times of what `against` names, in the same rounds; empty where it is this call, or was not measured."""
-    drift: float = 0.0
-    """Of the machine meanwhile: Noise.drift."""
     compute: float | None = None
     copies: float | None = None
 
 
 BETWEEN = 0.05
-"""What no run sees of itself: where a process has its memory, and the host's pace that minute. On a virtual machine
-whose pace changed by a third, six equal runs fell into intervals without it 87 times of 100, six others, with it, 85
-times (`benchmarks.repeats`, 2026-11-22); 95 are stated."""
+"""What no run sees of itself: where a process has its memory, what a host does that minute. An allowance: paired ratios
+of six equal runs scattered by 3 to 6 % (standard deviation, pictures, `benchmarks.repeats`, 2026-11-22), which the
+errors that their rounds showed nearly explain."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +68,10 @@ class Figure:
     ratio: Interval | None
 
 
-def figure(times: Times, rng: "Generator", confidence: float) -> Figure:
-    """With intervals for an equal run. Ratios have no drift, which slows both calls of a round."""
-    median = _of_another_process(widened(median_interval(times.ms, rng, confidence), times.drift))
+def figure(times: Times, rng: "Generator", confidence: float, pace: float = 0.0) -> Figure:
+    """With intervals for an equal run. pace: relative error of a time by the machine's pace (interval.error_of_one);
+    ratios have none, for it slows both calls of a round."""
+    median = _of_another_process(widened(median_interval(times.ms, rng, confidence), pace))
     ratio = None
     if times.reference:
         ratio = _of_another_process(ratio_interval(times.ms, times.reference, rng, confidence))

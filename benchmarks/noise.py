@@ -44,8 +44,8 @@ class Noise:
 
     spread: float
     """Distance of the quartiles of the reference loop / its median."""
-    drift: float
-    """How far the medians of its thirds lie apart / its median: what a median over the run does not average out."""
+    pace_ms: tuple[float, ...]
+    """Medians of the thirds of the reference loop, in order: what a median over the run does not average out."""
     others_cores: float | None
     """Cores that other processes kept busy, on average."""
     stolen: float
@@ -55,6 +55,11 @@ class Noise:
     load_average_1min: float
     """Now, own work included."""
     throttled: tuple[str, ...]
+
+    @property
+    def drift(self) -> float:
+        """How far the medians of the thirds lie apart / their median."""
+        return (max(self.pace_ms) - min(self.pace_ms)) / statistics.median(self.pace_ms)
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -72,8 +77,7 @@ class Noise:
         """One line for a report."""
         if not self.flags:
             return "The machine was quiet: no sign of throttling, other work or wandering speed."
-        widened = f"; every interval is widened by its drift of {self.drift:.1%}"
-        return f"Noisy machine: {'; '.join(self.flags)}{widened}."
+        return f"Noisy machine: {'; '.join(self.flags)}; intervals of times are widened by its pace."
 
 
 def interleave_watched(
@@ -142,10 +146,9 @@ def noise(before: Moment, after: Moment, reference_ms: Sequence[float]) -> Noise
     states = tuple(name for name, on in after.signs.states.items() if on)
     middle = statistics.median(reference_ms)
     p25, _, p75 = statistics.quantiles([*reference_ms] * 2, n=4, method="inclusive")  # which wants two values
-    thirds = [statistics.median(third) for third in _thirds(reference_ms)]
     return Noise(
         spread=(p75 - p25) / middle,
-        drift=(max(thirds) - min(thirds)) / middle,
+        pace_ms=tuple(map(statistics.median, _thirds(reference_ms))),
         others_cores=others,
         stolen=max(after.stolen_s - before.stolen_s, 0.0) / elapsed / after.cores,
         clock_change=abs(last - first) / first if first and last else None,

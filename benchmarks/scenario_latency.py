@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 from colora.benchmarks import latency_view as view
+from colora.benchmarks.interval import error_of_one
 from colora.benchmarks.latency_run import LEAST_ROUNDS, OPEN
 from colora.benchmarks.latency_view import Times
 from colora.benchmarks.noise import Noise
@@ -41,16 +42,22 @@ def section(bundle: Path, settings: Settings, report: Callable[[str], None]) -> 
     tasks = (settings.tasks or tuple(opened.tasks))[:2]
     shared = opened.manifest.kind == "shared" and bool(tasks)
     notes: list[str] = []
+    paces: list[float] = []
     report("latency: pictures")
-    found = {"pictures": pictures(opened, tasks[0] if tasks else "", settings, notes)}
+    found = {"pictures": pictures(opened, tasks[0] if tasks else "", settings, notes, paces)}
     models = whole_models(opened, tasks, settings, notes) if shared else []
     if shared:
         report("latency: changes of task")
-        found["switches"] = switches(opened, tasks, models, settings, notes)
+        found["switches"] = switches(opened, tasks, models, settings, notes, paces)
     report("latency: starts, cold and warm")
     found["starts"] = begin(opened, tasks[0] if tasks else "", models, settings, notes)
+    pace = error_of_one(paces, rng, settings.confidence)
+    notes.append(
+        f"The pace of the reference loop, {len(paces)} times in all, adds {pace:.0%} to the error of every time."
+    )
     figures = {
-        name: [view.figure(times, rng, settings.confidence) for times in rows] for name, rows in found.items()
+        name: [view.figure(times, rng, settings.confidence, pace) for times in rows]
+        for name, rows in found.items()
     }
     rounds = sorted({len(times.ms) for rows in found.values() for times in rows})
     if rounds[0] < settings.rounds:
@@ -72,8 +79,13 @@ def section(bundle: Path, settings: Settings, report: Callable[[str], None]) -> 
     )
 
 
-def pictures(bundle: Bundle, task: str, settings: Settings, notes: list[str]) -> list[Times]:
-    """Every backend that is installed and computes in the graph's own precision, under each policy."""
+def pictures(
+    bundle: Bundle, task: str, settings: Settings, notes: list[str], paces: list[float]
+) -> list[Times]:
+    """Every backend that is installed and computes in the graph's own precision, under each policy.
+
+    paces: of the reference loop, in ms; the thirds of each size are added.
+    """
     policies = ("refit", "merged") if bundle.manifest.kind == "shared" else ("merged",)
     backends = [name for name, entry in BACKENDS.items() if not entry.precision and name != "null"]
     found = in_fresh_process(
@@ -94,6 +106,7 @@ def pictures(bundle: Bundle, task: str, settings: Settings, notes: list[str]) ->
     rows = []
     for size, measured in found["sizes"].items():
         noise = read_noise(measured["noise"])
+        paces += noise.pace_ms
         notes.append(f"{size} px: {noise.sentence()}")
         against = next((way for way in measured["ms"] if way.endswith("merged")), "")
         for way, ms in measured["ms"].items():
@@ -106,7 +119,6 @@ def pictures(bundle: Bundle, task: str, settings: Settings, notes: list[str]) ->
                     int(size),
                     against.replace(" ", ", "),
                     measured["ms"].get(against, ()) if way != against else (),
-                    noise.drift,
                     latency["compute"]["p50_ms"],
                     latency["copies"]["p50_ms"],
                 )
@@ -127,9 +139,14 @@ def whole_models(bundle: Bundle, tasks: tuple[str, ...], settings: Settings, not
 
 
 def switches(
-    bundle: Bundle, tasks: tuple[str, ...], models: list[Path], settings: Settings, notes: list[str]
+    bundle: Bundle,
+    tasks: tuple[str, ...],
+    models: list[Path],
+    settings: Settings,
+    notes: list[str],
+    paces: list[float],
 ) -> list[Times]:
-    """Changes between two tasks, or of one task on and off; by ONNX Runtime."""
+    """Changes between two tasks, or of one task on and off; by ONNX Runtime. paces: as of `pictures`."""
     found = in_fresh_process(
         "colora.benchmarks.latency_run:switches",
         bundle.path,
@@ -139,6 +156,7 @@ def switches(
         str(SWITCHES * settings.rounds),
     )
     noise = read_noise(found["noise"])
+    paces += noise.pace_ms
     notes.append(f"Changes of task: {noise.sentence()}")
     peer = found["ms"].get(OPEN, [])
     return [
@@ -148,7 +166,6 @@ def switches(
             ms,
             against=OPEN,
             reference=peer if name != OPEN else (),
-            drift=noise.drift,
         )
         for name, ms in found["ms"].items()
     ]
@@ -203,7 +220,7 @@ def refusals(told: Mapping[str, str]) -> dict[str, str]:
 
 def read_noise(told: dict[str, Any]) -> Noise:
     """From what `asdict` and JSON made of one."""
-    return Noise(**told | {"throttled": tuple(told["throttled"])})
+    return Noise(**{name: tuple(x) if isinstance(x, list) else x for name, x in told.items()})
 
 
 @click.command()

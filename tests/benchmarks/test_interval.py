@@ -6,7 +6,16 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from colora.benchmarks.interval import FEW, Interval, median_interval, of_a_repeat, ratio_interval, widened
+from colora.benchmarks.interval import (
+    MOST_ALIKE,
+    Interval,
+    correlation,
+    error_of_one,
+    median_interval,
+    of_a_repeat,
+    ratio_interval,
+    widened,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,28 +25,69 @@ CONFIDENCE = 0.95
 DRAWS: dict[str, tuple[Callable[[np.random.Generator, int], np.ndarray], float]] = {
     "log-normal": (lambda rng, n: np.exp(rng.normal(0, 0.1, n)), 1.0),
     "a floor and a tail": (lambda rng, n: 1 + rng.exponential(0.1, n), 1 + 0.1 * np.log(2)),
+    "heavy tails": (lambda rng, n: np.exp(0.03 * rng.standard_t(3, n)), 1.0),
 }
 """name → (times of a run, their true median)"""
 
 
-@pytest.mark.parametrize(("name", "n"), [("log-normal", 3), ("log-normal", 10), ("a floor and a tail", 20)])
-def test_the_true_median_is_inside_as_often_as_stated_and_a_repeat_nine_times_of_ten(
-    name: str, n: int
-) -> None:
+@pytest.mark.parametrize(
+    ("name", "n"),
+    [
+        ("log-normal", 3),
+        ("log-normal", 8),
+        ("heavy tails", 8),
+        ("a floor and a tail", 8),
+        ("heavy tails", 20),
+    ],
+)
+def test_the_true_median_and_a_repeat_are_inside_as_often_as_stated(name: str, n: int) -> None:
     rng = np.random.default_rng(7)
     draw, true = DRAWS[name]
-    covered = narrow = repeated = 0
+    covered = repeated = 0
     for _ in range(SETS):
         interval = median_interval(draw(rng, n).tolist(), rng, CONFIDENCE)
-        again = float(np.median(draw(rng, n)))
         covered += true in interval
-        narrow += again in interval
-        repeated += again in of_a_repeat(interval)
-    # the count of 300 has a standard deviation of 1.3 %; the percentile method itself gives 93 to 95 % for 10 to 30
-    # rounds, Student's t 95 %, so that 0.90 is three deviations below, and above 0.99 intervals would be far too wide
-    assert 0.90 <= covered / SETS <= 0.99
-    assert repeated / SETS >= 0.89  # 0.9 is asked, 0.92 expected, one deviation 1.6 %
-    assert n < FEW or narrow / SETS < 0.89  # 0.83 expected: of two medians each has its error
+        repeated += float(np.median(draw(rng, n))) in of_a_repeat(interval)
+    # a count of 300 has a standard deviation of 1.3 % around 95 %, so that 0.91 is three below. The percentile method
+    # alone holds a repeat 0.87 to 0.90 of the time at 8 rounds; above 0.99 intervals would be too wide to be of use
+    assert 0.91 <= covered / SETS <= 0.99
+    assert 0.91 <= repeated / SETS <= 0.99
+
+
+@pytest.mark.parametrize("n", [8, 16])
+def test_rounds_that_are_like_the_one_before_do_not_count_in_full(n: int) -> None:
+    rng = np.random.default_rng(7)
+
+    def run(alike: float = 0.3) -> list[float]:
+        """Heavy tails, each round a part of the one before: log-times with lag-one correlation `alike`."""
+        fresh, at = rng.standard_t(3, n + 20), [0.0]
+        for each in fresh:
+            at.append(alike * at[-1] + (1 - alike**2) ** 0.5 * each)
+        return np.exp(0.03 * np.array(at[-n:])).tolist()
+
+    pairs = [
+        (of_a_repeat(median_interval(run(), rng, CONFIDENCE)), float(np.median(run()))) for _ in range(SETS)
+    ]
+    # asked: 9 of 10, with a deviation of 1.7 %; the percentile method alone gives 0.80 at 8 rounds, 0.84 at 16
+    assert sum(again in interval for interval, again in pairs) / SETS >= 0.88
+
+
+def test_correlation_is_of_ranks_and_none_is_found_in_steady_or_alternating_times() -> None:
+    assert correlation([5.0] * 8) == correlation([1.0, 2.0] * 4) == 0
+    rising = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 800.0]
+    assert correlation(rising) == MOST_ALIKE == correlation([x**0.1 for x in rising])
+    found = [correlation(np.random.default_rng(i).normal(size=200).tolist()) for i in range(50)]
+    assert 0.01 < np.mean(found) < 0.06  # 0.03: of a normal error of 0.07, what is below 0 is cut off
+
+
+def test_the_error_of_one_more_pace_holds_it() -> None:
+    rng = np.random.default_rng(7)
+    inside = 0
+    for _ in range(SETS):
+        paces = rng.normal(10, 0.5, 10)
+        inside += bool(abs(paces[-1] - 10) <= 10 * error_of_one(paces[:-1].tolist(), rng, CONFIDENCE))
+    assert 0.91 <= inside / SETS <= 0.99
+    assert error_of_one([10.0], rng) == error_of_one([], rng) == 0
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)  # a busy machine is no failure
@@ -46,7 +96,6 @@ def test_scale_order_and_widening(values: list[float], scale: float, error: floa
     found = median_interval(values, np.random.default_rng(0))
     slack = 1e-9 * max(values)
     assert found.low - slack <= found.value <= found.high + slack and found.n == len(values)
-    assert len(values) < FEW or (min(values) <= found.low and found.high <= max(values))
     scaled = median_interval([scale * value for value in values], np.random.default_rng(0))
     assert np.allclose([scaled.low, scaled.high], [scale * found.low, scale * found.high])
     wider, repeat = widened(found, error), of_a_repeat(found)

@@ -130,16 +130,16 @@ def test_ratios_and_sentence() -> None:
     rng = np.random.default_rng(0)
     merged = [10.0, 20.0, 10.0, 12.0, 11.0, 40.0, 10.0]
     rows = [
-        Times("picture", "ort, refit", [1.1 * ms for ms in merged], 256, "ort, merged", merged, drift=0.5),
+        Times("picture", "ort, refit", [1.1 * ms for ms in merged], 256, "ort, merged", merged),
         Times("picture", "ort, merged", merged, 256),
     ]
-    refit, plain = (view.figure(times, rng, 0.95) for times in rows)
+    refit, plain = (view.figure(times, rng, 0.95, pace=0.5) for times in rows)
     assert refit.ratio and plain.ratio is None
     # all rounds agree: what is left is what another process differs by
     assert refit.ratio.low == pytest.approx(1.1 * (1 - view.BETWEEN))
     assert (
         refit.median.high - refit.median.value > 0.5 * refit.median.value
-    )  # the drift is in it, and not in the ratio
+    )  # the pace is in it, and not in the ratio
     switch = view.figure(Times("change of task", REFIT, [2.0] * 7, None, OPEN, [40.0] * 7), rng, 0.95)
     told = view.sentence([refit, plain], [switch], 200)
     assert told == (
