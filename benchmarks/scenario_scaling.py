@@ -1,7 +1,7 @@
 """How costs grow with pixels, tasks, parameters and threads: laws y = a·x^b, and where each bends.
 
 `python -m colora.benchmarks.scenario_scaling` prints the laws and writes the record; `--full` goes on to 8K, 64 tasks
-and 116 M parameters, can be stopped and goes on where it was, and draws a plot. Linux only.
+and 116 M parameters, can be stopped and goes on where it was (at the same commit), and draws a plot. Linux only.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def command(
                 in_fresh_process("colora.benchmarks.networks:export", "nafnet-small", folder)
         settings = Settings(folder, threads=threads, seconds=seconds or (1e9 if full else 45.0))
         sha256 = file_sha256(bundle / MANIFEST)
-        told = json.dumps([where.cpu, where.cores, where.packages, sha256])
+        told = json.dumps([where.commit, where.cpu, where.cores, where.packages, sha256])
         store = Store.open(folder, told) if work else Store()
         grid = FULL if full else SMALL
         found = scale(bundle, settings, lambda line: click.echo(f"{line} …", err=True), grid, store)

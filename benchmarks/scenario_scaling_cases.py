@@ -14,6 +14,7 @@ from colora.benchmarks.memory_measure import available_bytes
 from colora.benchmarks.resident import in_fresh_process
 from colora.benchmarks.scenario_scaling_run import Found
 from colora.benchmarks.settings import Settings
+from colora.devices.errors import BackendError
 from colora.runtime.adapter import write_adapter
 from colora.runtime.atomic import write_text
 from colora.runtime.bundle import open_bundle
@@ -108,7 +109,7 @@ def walk(
     """Measure cases, smallest first, while time and memory are likely to be enough for the next one.
 
     Both are foreseen from the cases before: time in proportion to x, beyond that of the first case; memory on the line
-    through the last two.
+    through the last two. A case that fails all the same ends the walk. Raises: BackendError if the first one does.
     """
     found: list[Found] = []
     took: list[float] = []
@@ -131,7 +132,12 @@ def walk(
                 return ended(f"{case.label} would take about {need / 1e9:.1f} GB of {free / 1e9:.1f} GB")
             report(f"{axis}, {way}: {case.label}")
             started = time.perf_counter()
-            result: Found = in_fresh_process(f"{MODULE}:{case.call[0]}", *case.call[1:])
+            try:
+                result: Found = in_fresh_process(f"{MODULE}:{case.call[0]}", *case.call[1:])
+            except BackendError as e:  # killed for its memory, as a rule: the smaller ones still have a law
+                if not found:
+                    raise
+                return ended(f"{case.label} failed: {e}")
             store.add(key, result | {"wall_s": time.perf_counter() - started})
         found.append(store.known[key])
         took.append(store.known[key]["wall_s"])
@@ -164,7 +170,10 @@ def many_tasks(bundle: Path, folder: Path, count: int) -> tuple[Path, list[str]]
     """A copy of the bundle with `count` tasks, and their names: its own, then copies of them under other names."""
     work = folder / "many"
     if not work.exists():
-        shutil.copytree(bundle, work)
+        part = work.with_suffix(".part")  # a copy that was stopped is made anew
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.copytree(bundle, part)
+        part.rename(work)
     opened = open_bundle(work)
     own = open_bundle(bundle).tasks
     names = [own[i] if i < len(own) else f"{own[i % len(own)]}-copy-{i}" for i in range(count)]

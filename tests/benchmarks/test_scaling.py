@@ -16,11 +16,14 @@ import pytest
 from colora.benchmarks import scenario_scaling, scenario_scaling_cases
 from colora.benchmarks.resident import Memory
 from colora.benchmarks.scenario_scaling import section
-from colora.benchmarks.scenario_scaling_cases import Case, Store, walk
+from colora.benchmarks.scenario_scaling_cases import Case, Store, many_tasks, walk
 from colora.benchmarks.scenario_scaling_laws import fit_law
 from colora.benchmarks.section import Cell, Section
 from colora.benchmarks.section_record import lines
 from colora.benchmarks.settings import Settings
+from colora.benchmarks.tiny import tiny_bundle
+from colora.devices.errors import BackendError
+from colora.runtime.bundle import open_bundle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -194,6 +197,31 @@ def test_too_little_time_ends_a_walk(bundle: Path, monkeypatch: pytest.MonkeyPat
     ended = walk("tasks", "whole models", cases, Store(), 5.0, lambda line: None)
     assert [case.x for case, _ in ended.measured] == [1, 2]
     assert ended.why == "4 would take about 1 s of 0 s left"
+
+
+def test_a_case_that_fails_ends_its_walk_and_the_rest_is_kept(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(function: str, *args: Any) -> Any:
+        if args[2] == "4":
+            raise BackendError("a process ended with -9")
+        return machine(function, *args)
+
+    monkeypatch.setattr(scenario_scaling_cases, "in_fresh_process", killed)
+    cases = [Case(float(n), str(n), ("models", "", "", str(n))) for n in (1, 2, 4, 8)]
+    ended = walk("tasks", "whole models", cases, Store(), 1e9, lambda line: None)
+    assert [case.x for case, _ in ended.measured] == [1, 2]
+    assert ended.why == "4 failed: a process ended with -9"
+    with pytest.raises(BackendError):
+        walk("tasks", "whole models", cases[2:], Store(), 1e9, lambda line: None)
+
+
+def test_a_copy_of_a_bundle_that_was_stopped_is_made_anew(tmp_path: Path) -> None:
+    bundle = Path(tiny_bundle(str(tmp_path / "bundle")))
+    (tmp_path / "copies/many.part").mkdir(parents=True)
+    (tmp_path / "copies/many.part/graph.onnx").write_bytes(b"half")
+    work, names = many_tasks(bundle, tmp_path / "copies", 4)
+    assert len(names) == 4 and set(names) <= set(open_bundle(work).tasks)
 
 
 def clock(step: float) -> Callable[[], float]:
