@@ -57,3 +57,8 @@ def pytest_benchmark_generate_machine_info(config: pytest.Config) -> dict[str, o
     where = environment(PACKAGES)
     told = ("cpu", "cores", "machine", "os", "python", "packages")
     return {name: getattr(where, name) for name in told}
+
+
+def pytest_benchmark_update_commit_info(config: pytest.Config, commit_info: dict[str, object]) -> None:
+    """Nor of the folder that the checkout lies in."""
+    commit_info.pop("project", None)

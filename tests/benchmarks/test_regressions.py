@@ -70,5 +70,6 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", sorted(BASELINES.glob("*/*.json")), ids=lambda file: file.stem)
 def test_a_committed_baseline_is_small_and_names_no_host(file: Path) -> None:
     found = read_saved(file)
+    assert "project" not in json.loads(file.read_text())["commit_info"]  # the name of a folder
     assert found.benches and "node" not in found.machine and found.machine["cores"] > 0
     assert file.stat().st_size < 60_000  # without the times of every round
