@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from statistics import linear_regression
+from statistics import fmean, linear_regression
 
 from colora.benchmarks.scenario_scaling_cases import (
     ADAPTERS,
@@ -158,10 +158,13 @@ def row(
 
 
 def beyond(quantity: Quantity, law: Law, points: Sequence[Measured]) -> Callable[[float], float]:
-    """What is extrapolated: the law, or a line."""
+    """What is extrapolated: the law, or a line that does not fall, for more of x takes nothing away."""
     if not quantity.adds:
         return law
-    slope, base = linear_regression([x for x, *_ in points], [y for _, y, *_ in points])
+    costs = [y for _, y, *_ in points]
+    slope, base = linear_regression([x for x, *_ in points], costs)
+    if slope < 0:
+        slope, base = 0.0, fmean(costs)
     return lambda x: base + slope * x
 
 

@@ -18,6 +18,7 @@ from colora.benchmarks.resident import Memory
 from colora.benchmarks.scenario_scaling import section
 from colora.benchmarks.scenario_scaling_cases import Case, Store, many_tasks, walk
 from colora.benchmarks.scenario_scaling_laws import fit_law
+from colora.benchmarks.scenario_scaling_rows import QUANTITIES, beyond
 from colora.benchmarks.section import Cell, Section
 from colora.benchmarks.section_record import lines
 from colora.benchmarks.settings import Settings
@@ -214,6 +215,13 @@ def test_a_case_that_fails_ends_its_walk_and_the_rest_is_kept(
     assert ended.why == "4 failed: a process ended with -9"
     with pytest.raises(BackendError):
         walk("tasks", "whole models", cases[2:], Store(), 1e9, lambda line: None)
+
+
+def test_what_falls_by_chance_is_not_extrapolated_below_nothing() -> None:
+    (opening,) = (each for each in QUANTITIES if each.name == "time to open")
+    points = [(1.0, 12.0, 12.0, 12.0), (2.0, 8.0, 8.0, 8.0)]
+    law = fit_law([1, 2], [12, 8])
+    assert beyond(opening, law, points)(64) == 10  # their mean; the line through them would give -240
 
 
 def test_a_copy_of_a_bundle_that_was_stopped_is_made_anew(tmp_path: Path) -> None:
