@@ -55,7 +55,7 @@ def find_missing(machine: Machine, device: Device | None) -> tuple[str, ...]:
     elif device is not None and device.compute_capability and "tensorrt_rtx" not in machine.packages:
         lines.append("TensorRT for RTX, for the GPU: pip install tensorrt-rtx")
     if numbers(machine.python) < OLDEST_PYTHON:
-        lines.append(f"Python {machine.python} runs this; colora needs {_dotted(OLDEST_PYTHON)} or later")
+        lines.append(f"Python {machine.python} runs this; colora needs {dotted(OLDEST_PYTHON)} or later")
     if "onnxruntime" not in machine.packages:
         lines.append("ONNX Runtime, which serves on any CPU: pip install 'colora[ort]'")
     return tuple(lines)
@@ -63,7 +63,7 @@ def find_missing(machine: Machine, device: Device | None) -> tuple[str, ...]:
 
 def _missing_jetpack(machine: Machine, device: Device | None) -> list[str]:
     jetpack = find_jetpack(machine.l4t)
-    usable = [j for j in device.jetpacks if _usable(j)] if device else []
+    usable = [j for j in device.jetpacks if builds_engines(j)] if device else []
     newer = f"flash JetPack {usable[0].version}" if usable else "no JetPack for this board brings it"
     if jetpack is None:
         return [f"L4T {machine.l4t} is not in the table of JetPacks: its TensorRT was not checked"]
@@ -75,12 +75,12 @@ def _missing_jetpack(machine: Machine, device: Device | None) -> list[str]:
         )
     if numbers(jetpack.python) < OLDEST_PYTHON:
         lines.append(
-            f"Python {_dotted(OLDEST_PYTHON)} with TensorRT: JetPack {jetpack.version} has Python "
+            f"Python {dotted(OLDEST_PYTHON)} with TensorRT: JetPack {jetpack.version} has Python "
             f"{jetpack.python}: {newer}; under another Python ONNX Runtime serves on the CPU"
         )
     if numbers(jetpack.tensorrt) < OLDEST_TENSORRT:
         lines.append(
-            f"TensorRT {_dotted(OLDEST_TENSORRT)}: JetPack {jetpack.version} has {jetpack.tensorrt}: {newer}"
+            f"TensorRT {dotted(OLDEST_TENSORRT)}: JetPack {jetpack.version} has {jetpack.tensorrt}: {newer}"
         )
     elif not machine.tensorrt:
         lines.append(
@@ -95,7 +95,8 @@ def _missing_jetpack(machine: Machine, device: Device | None) -> list[str]:
     return lines
 
 
-def _usable(jetpack: JetPack) -> bool:
+def builds_engines(jetpack: JetPack) -> bool:
+    """Whether its TensorRT and Python are new enough for colora's engines."""
     return numbers(jetpack.python) >= OLDEST_PYTHON and numbers(jetpack.tensorrt) >= OLDEST_TENSORRT
 
 
@@ -129,5 +130,6 @@ def _cpu(machine: Machine) -> str:
     return next((d.name for d in DEVICES.values() if d.machine and d.machine == machine.machine), "cpu")
 
 
-def _dotted(version: tuple[int, ...]) -> str:
+def dotted(version: tuple[int, ...]) -> str:
+    """(10, 3) → `10.3`."""
     return ".".join(map(str, version))

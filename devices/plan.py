@@ -15,6 +15,7 @@ from colora.devices.catalogue import DEVICES
 from colora.devices.cpu import FOOTPRINTS, WITHIN, CpuRates, Footprint
 from colora.devices.device import Device
 from colora.devices.errors import PlanError, unknown
+from colora.devices.fit import OLDEST_PYTHON, OLDEST_TENSORRT, builds_engines, dotted
 from colora.devices.jetpack import numbers
 from colora.devices.workload import Workload
 
@@ -108,7 +109,7 @@ def make_plan(
     by default. memory_bytes: what the machine has, where it is known better than by the product's name.
     rates: measured ones, instead of the table's; of a CPU: policy → those of the backend.
     backend: of a CPU, a key of FOOTPRINTS.
-    Raises: PlanError with what would fit; UnknownName for the mode.
+    Raises: PlanError with what would fit, or where no engine can be built; UnknownName for the mode.
     """
     if (
         min(image) < 1
@@ -119,6 +120,13 @@ def make_plan(
         raise PlanError(
             f"image {image}, tasks {tasks}, tile {tile} with overlap {overlap}, policy {policy!r}; expected "
             "positive sizes, 0 <= 2·overlap < tile, policy auto, refit or merged"
+        )
+    if device.jetpacks and not any(map(builds_engines, device.jetpacks)):
+        last = device.jetpacks[-1]
+        raise PlanError(
+            f"{device.title} has TensorRT {last.tensorrt} and Python {last.python} at best (JetPack {last.version}); "
+            f"engines need {dotted(OLDEST_TENSORRT)} and {dotted(OLDEST_PYTHON)}. ONNX Runtime serves on its CPU: "
+            "plan for cpu-aarch64, or for a Jetson Orin"
         )
     whole = max(image) <= when_above
     piece = image if whole else (min(tile, image[0]), min(tile, image[1]))

@@ -95,6 +95,17 @@ def test_what_can_not_fit_is_refused_with_what_would() -> None:
         make_plan(huge, NANO, (256, 256))
 
 
+def test_a_board_on_which_no_engine_can_be_built_is_refused_with_what_serves() -> None:
+    for name, found in (
+        ("jetson-nano", "TensorRT 8.2.1 and Python 3.6"),
+        ("jetson-agx-xavier", "8.5.2 and Python 3.8"),
+    ):
+        with pytest.raises(
+            PlanError, match=rf"{found} at best .* engines need 10\.3 and 3\.10.*plan for cpu-aarch64"
+        ):
+            make_plan(SMALL, find_device(name), (256, 256))
+
+
 def test_the_refused_tile_would_really_fit() -> None:
     with pytest.raises(PlanError) as refused:
         make_plan(SMALL, NANO_4, (2160, 3840), when_above=4096)
