@@ -123,16 +123,17 @@ def measure(rounds: int, albumentations: Any) -> list[Row]:
 def loading(backbone: str, patch: int, batch: int, rounds: int) -> Row:
     """PROD's batches beside the trainer's steps, in fp32, both on one thread."""
     import torch
+    from colora.train.augment import augmented_crop
     from colora.train.checkpoint import load_backbone
     from colora.train.degradations import prod
     from colora.train.patches import Stage
-    from colora.train.photos import Batches, clean_crop
+    from colora.train.photos import Batches
 
     photo = picture(512)
     torch.set_num_threads(1)
 
     def one(rng: np.random.Generator, side: int) -> "tuple[Image, Image]":
-        clean = clean_crop([photo], side, rng)
+        clean = augmented_crop([photo], side, rng)
         return prod(clean, rng)[0], clean
 
     batches = Batches(one, [Stage(patch, batch)], 1, 0)

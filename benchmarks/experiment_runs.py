@@ -150,6 +150,7 @@ def pretrained(run: Run, scale: Scale, sources: Sources, work: Path, where: Wher
                 batch=scale.batch,
                 patch=scale.patch,
                 held_out=0,
+                augment=False,  # recipes differ in what they degrade by alone
                 report=report,
                 **RECIPES[run.recipe],
             )

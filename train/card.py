@@ -29,6 +29,8 @@ class Curve:
     """of the training batch"""
     held_out: Sequence[tuple[int, float]]
     """(step, dB) of each validation"""
+    kept_step: int
+    """whose averaged weights the run ended with"""
 
 
 def read_curves(folder: Path) -> list[Curve]:
@@ -43,12 +45,14 @@ def read_curves(folder: Path) -> list[Curve]:
         rows: list[dict[str, Any]] = [json.loads(line) for line in file.read_text().splitlines()]
         name = file.parent.name.split("-")[0] if file.parent != folder else folder.name
         held_out = [(row["step"], row["validation_db"]) for row in rows if row["validation_db"] is not None]
-        curves.append(Curve(name, [r["step"] for r in rows], [r["psnr_db"] for r in rows], held_out))
+        kept = rows[-1].get("kept_step", rows[-1]["step"])  # older runs kept the last
+        curves.append(Curve(name, [r["step"] for r in rows], [r["psnr_db"] for r in rows], held_out, kept))
     return curves
 
 
 def draw(curves: Sequence[Curve], path: Path) -> None:
-    """PNG of PSNR against step: the batches' running mean over 10 log lines, and the held-out set."""
+    """PNG of PSNR against step: the batches' running mean over 10 log lines, and the held-out set, where a ring marks
+    the step whose weights were kept."""
     try:
         import matplotlib.figure
     except ImportError as error:
@@ -60,9 +64,10 @@ def draw(curves: Sequence[Curve], path: Path) -> None:
         mean = [sum(part) / len(part) for part in parts]
         axes.plot(curve.steps, mean, linewidth=1, label=f"{curve.name}: training batches")
         if curve.held_out:
-            axes.plot(
-                *zip(*curve.held_out, strict=True), marker="o", markersize=3, label=f"{curve.name}: held out"
-            )
+            label = f"{curve.name}: held out, kept step {curve.kept_step:,}"
+            (line,) = axes.plot(*zip(*curve.held_out, strict=True), marker="o", markersize=3, label=label)
+            kept = [(step, db) for step, db in curve.held_out if step == curve.kept_step]
+            axes.plot(*zip(*kept, strict=True), "o", markersize=8, fillstyle="none", color=line.get_color())
     axes.set(xlabel="optimizer step", ylabel="PSNR (dB)")
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
@@ -154,6 +159,11 @@ def _patches(training: Mapping[str, Any]) -> str:
     return str(training.get("patches") or f"{training['patch']}x{training['batch']}")
 
 
+def _kept(training: Mapping[str, Any]) -> int:
+    """The step whose average was kept; older files kept the last."""
+    return int(training.get("kept_step", training["fit"]["steps"]))
+
+
 def _backbone_facts(path: Path, metadata: Mapping[str, str]) -> str:
     facts = json.loads(metadata["colora"])
     checkpoint = load_backbone(str(path))
@@ -165,7 +175,7 @@ def _backbone_facts(path: Path, metadata: Mapping[str, str]) -> str:
 - {sum(p.numel() for p in checkpoint.module.parameters()):,} parameters, float32, sha256 `{checkpoint.sha256}`
 - {training["fit"]["steps"]:,} steps of patches × batch {_patches(training)},
   seed {training["seed"]}, AdamW, peak learning rate {training["fit"]["lr"]}, cosine, PSNR loss,
-  EMA {training["fit"]["ema"]}
+  EMA {training["fit"]["ema"]}, kept as it was after step {_kept(training):,}
 - it restores by itself what it can guess; an adapter makes it a specialist
 """
 

@@ -122,7 +122,8 @@ def command(
         if pairs:
             examples = from_pairs(pairs, options.held_out)
         else:
-            examples = from_photos(task_of(task, degrade), photos, options.held_out, options.seed)
+            spoilt_by = task_of(task, degrade)
+            examples = from_photos(spoilt_by, photos, options.held_out, options.seed, options.augment)
         first = rank_and_world()[0] == 0
         if first:
             click.echo(f"{task}: {examples.told}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from colora.devices.errors import UnknownName, unknown
+from colora.train.augment import augmented_crop
 from colora.train.degradations import DEGRADATIONS, Image, degrade
 from colora.train.pairs import read_pairs
 from colora.train.photos import (
@@ -66,10 +67,13 @@ def task_of(name: str, degrade: str | None = None) -> Task:
     return Task(name, f"{degrade}, chosen by the user", steps)
 
 
-def from_photos(task: Task, folders: Sequence[Path], held_out: int | None = None, seed: int = 0) -> Examples:
+def from_photos(
+    task: Task, folders: Sequence[Path], held_out: int | None = None, seed: int = 0, augment: bool = True
+) -> Examples:
     """Clean photographs degraded as `task` says, rounded to 8 bits; held out are 256×256 centres of some of them.
 
-    held_out: see `keep_out`. Raises ImageError for pictures that can't be used.
+    `augment` varies what is trained on, by `augmented_crop`. held_out: see `keep_out`. Raises ImageError for pictures
+    that can't be used.
     """
     train, kept = split([f for folder in folders for f in picture_files(folder)], held_out)
     photos = [read_rgb(f) for f in train]
@@ -77,8 +81,10 @@ def from_photos(task: Task, folders: Sequence[Path], held_out: int | None = None
     def spoil(image: Image, rng: Generator) -> Image:
         return to_float(np.rint(degrade(image, rng, task.degradations) * 255).astype(np.uint8))
 
+    crop = augmented_crop if augment else clean_crop
+
     def draw(rng: Generator, patch: int) -> tuple[Image, Image]:
-        clean = clean_crop(photos, patch, rng)
+        clean = crop(photos, patch, rng)
         return spoil(clean, rng), clean
 
     pairs = []
@@ -90,7 +96,7 @@ def from_photos(task: Task, folders: Sequence[Path], held_out: int | None = None
         pairs.append(Pair(file.stem, np.rint(degraded * 255).astype(np.uint8), clean))
     told = (
         f"{len(photos)} photographs of {', '.join(f.name for f in folders)}, "
-        f"degraded by {' → '.join(task.degradations)}; {len(pairs)} more held out"
+        f"{'augmented and ' if augment else ''}degraded by {' → '.join(task.degradations)}; {len(pairs)} more held out"
     )
     return Examples(draw, pairs, told, [(photo,) for photo in photos])
 

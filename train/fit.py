@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 import torch
 from colora.devices.errors import unknown
@@ -18,6 +19,9 @@ from colora.train.state import State
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
+
+Keep = Literal["best", "last"]
+KEEPS: tuple[Keep, ...] = get_args(Keep)
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,10 @@ class FitConfig:
     clip: float = 0.01
     """largest gradient norm"""
     ema: float = 0.999
-    """decay per step of the moving average of the weights, which is what is kept in the end"""
+    """decay per step of the moving average of the weights, which is what is kept"""
+    keep: Keep = "best"
+    """which of the averages: that of the best validation (the last one where nothing validates), or that of the last
+    step. The best of n validations is a little too good: judge the result on pictures that chose nothing."""
     bf16: bool = False
     """autocast the forward pass to bfloat16"""
     compile: bool = False
@@ -88,6 +95,8 @@ class Progress:
     images_per_s: float
     seconds_left: float
     validation_db: float | None
+    kept_step: int = 0
+    """the step whose average would be the result if this were the last"""
 
 
 def fit(
@@ -98,8 +107,9 @@ def fit(
     validate: Callable[[nn.Module], float] | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
     shared: Mapping[str, object] | None = None,
-) -> None:
-    """Trains `model` in place; at the end its trainable parameters hold their moving average, on the CPU.
+) -> int:
+    """Trains `model` in place; at the end its trainable parameters hold their moving average, on the CPU: which one
+    says `config.keep`. Returns after how many steps that was.
 
     `folder` receives `state.safetensors` (written atomically every `save_every` steps) and `curve.jsonl`. If a state
     is there, training goes on from it, and ends bit-equal to a run that was never stopped (fp32, same threads):
@@ -175,15 +185,24 @@ def fit(
             took = time.monotonic() - since
             left = (config.steps - state.step) * took / (state.step - start)
             db = -value if config.loss == "psnr" else -psnr_loss(output.detach(), clean).item()
-            progress = Progress(state.step, config.steps, value, db, seen / took, left, validation)
+            kept = _kept(state, config)[1]
+            progress = Progress(state.step, config.steps, value, db, seen / took, left, validation, kept)
             if validation is not None or last or state.step % 50 == 0:
                 with curve.open("a") as file:
                     file.write(json.dumps(asdict(progress)) + "\n")
             report(progress)
+    weights, kept = _kept(state, config)
     with torch.no_grad():
         for name, p in trained.items():
-            p.copy_(average[name])
+            p.copy_(weights[name])
     model.cpu().eval()
+    return kept
+
+
+def _kept(state: State, config: FitConfig) -> tuple[dict[str, Tensor], int]:
+    """(weights that are the result if training ends here, steps after which they were so)."""
+    best = config.keep == "best" and state.best
+    return (state.best, state.best_step) if best else (state.average, state.step)
 
 
 def _gave_up(state: State, config: FitConfig) -> bool:
@@ -248,8 +267,9 @@ def _load(
 
 
 def _identity(config: FitConfig, batches: Batches, shared: Mapping[str, object]) -> str:
-    """The settings that a resumed run must share. Not where it runs, nor its length: a run may go on for more or fewer
-    steps than it was begun for (learning rate and progressive patches then follow the new length from there)."""
-    told = {name: value for name, value in config.recipe.items() if name not in ("steps", "patience")}
+    """The settings that a resumed run must share. Not where it runs, what it keeps, nor its length: a run may go on for
+    more or fewer steps than it was begun for (learning rate and progressive patches follow the new length from there).
+    """
+    told = {name: value for name, value in config.recipe.items() if name not in ("steps", "patience", "keep")}
     patches = ",".join(map(str, batches.stages))
     return json.dumps({**told, "patches": patches, "seed": batches.seed, **shared})

@@ -11,7 +11,7 @@ import torch
 from click.core import ParameterSource
 from colora.devices.errors import ColoraError
 from colora.train.distributed import process_group, rank_and_world
-from colora.train.fit import FitConfig
+from colora.train.fit import KEEPS, FitConfig, Keep
 from colora.train.losses import LOSSES
 from colora.train.patches import Stage, read_stages
 
@@ -46,6 +46,13 @@ OPTIONS = (
         type=click.IntRange(min=0),
         help="How many to keep out of training. [default: an eighth, at most 12]",
     ),
+    click.option(
+        "--augment/--no-augment",
+        default=True,
+        show_default=True,
+        help="Vary exposure, colours, scale and tilt of clean photographs before they are degraded. Real pairs are "
+        "turned and mirrored only.",
+    ),
     click.option("--loss", type=click.Choice(list(LOSSES)), default="psnr", show_default=True),
     click.option("--seed", default=0, show_default=True),
     click.option(
@@ -59,6 +66,13 @@ OPTIONS = (
         "--patience",
         type=click.IntRange(min=1),
         help="Stop after so many validations in a row without a new best. [default: never]",
+    ),
+    click.option(
+        "--keep",
+        type=click.Choice(KEEPS),
+        default="best",
+        show_default=True,
+        help="What training ends with: the averaged weights of the best validation, or of the last step.",
     ),
     click.option("--device", default="cpu", show_default=True, help="Of torch, e.g. cuda."),
     click.option("--bf16", is_flag=True, help="Autocast the forward pass to bfloat16."),
@@ -98,10 +112,12 @@ class TrainOptions:
     patch: int
     patches: tuple[Stage, ...]
     held_out: int | None
+    augment: bool
     loss: str
     seed: int
     validate_every: int
     patience: int | None
+    keep: Keep
     device: str
     bf16: bool
     compile: bool
@@ -129,6 +145,7 @@ class TrainOptions:
             echo=self.echo,
             validate_every=self.validate_every,
             patience=self.patience,
+            keep=self.keep,
         )
 
     @contextmanager

@@ -104,12 +104,14 @@ def to_float(pixels: Pixels) -> Image:
     return pixels.astype(np.float32) / np.float32(255)
 
 
-def _turn(image: NDArray[np.float32], turn: int) -> NDArray[np.float32]:
-    turned = np.rot90(image, turn % 4)
-    return turned[:, ::-1] if turn >= 4 else turned
+def turned(image: NDArray[np.float32], turn: int) -> NDArray[np.float32]:
+    """One of 8 orientations, 0-7."""
+    quarter = np.rot90(image, turn % 4)
+    return quarter[:, ::-1] if turn >= 4 else quarter
 
 
-def _corner(shape: tuple[int, ...], size: int, rng: Generator) -> tuple[int, int]:
+def corner(shape: tuple[int, ...], size: int, rng: Generator) -> tuple[int, int]:
+    """Where a random size×size crop begins: (y, x)."""
     return int(rng.integers(shape[0] - size + 1)), int(rng.integers(shape[1] - size + 1))
 
 
@@ -117,20 +119,20 @@ def clean_crop(photos: Sequence[Pixels], size: int, rng: Generator) -> Image:
     """Random size×size crop of a random photo, shrunk by up to 2, in one of 8 orientations, float32 in [0, 1]."""
     pixels = photos[int(rng.integers(len(photos)))]
     span = min(int(size * rng.uniform(1.0, 2.0)), *pixels.shape[:2]) if rng.random() < 0.5 else size
-    y, x = _corner(pixels.shape, span, rng)
+    y, x = corner(pixels.shape, span, rng)
     crop = to_float(pixels[y : y + span, x : x + span])
     if span != size:
         crop = np.asarray(cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA), np.float32)
-    return _turn(crop, int(rng.integers(8)))
+    return turned(crop, int(rng.integers(8)))
 
 
 def pair_crop(pairs: Sequence[Pair], size: int, rng: Generator) -> tuple[Image, Image]:
     """Random aligned crop (degraded, clean) of a random pair in one of 8 orientations."""
     pair = pairs[int(rng.integers(len(pairs)))]
-    y, x = _corner(pair.clean.shape, size, rng)
+    y, x = corner(pair.clean.shape, size, rng)
     turn = int(rng.integers(8))
     window = (slice(y, y + size), slice(x, x + size))
-    return _turn(to_float(pair.degraded[window]), turn), _turn(to_float(pair.clean[window]), turn)
+    return turned(to_float(pair.degraded[window]), turn), turned(to_float(pair.clean[window]), turn)
 
 
 def to_tensor(images: Iterable[NDArray[np.float32]]) -> Tensor:

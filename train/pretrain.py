@@ -9,6 +9,7 @@ import click
 import numpy as np
 import torch
 from colora.runtime.weights import weights_sha256
+from colora.train.augment import augmented_crop
 from colora.train.backbones import DEFAULT_BACKBONE, Backbone, find_backbone
 from colora.train.checkpoint import arrays, save_backbone
 from colora.train.degradations import (
@@ -69,6 +70,7 @@ def pretrain(
     mode: Mode = "random",
     decay: float = DECAY,
     spoil: Degradation | None = None,
+    augment: bool = True,
     batch: int = 4,
     patch: int = 128,
     patches: Sequence[Stage] = (),
@@ -80,7 +82,8 @@ def pretrain(
     writes it to `output`.
 
     Each patch gets up to `max_count` of the degradations `names`, as `mode` and `decay` say: see `prod`; or what
-    `spoil` makes of it, another way to degrade in place of all these. `output` names a .safetensors file; the folder
+    `spoil` makes of it, another way to degrade in place of all these. `augment` varies the clean patches first, by
+    `augmented_crop`. `output` names a .safetensors file; the folder
     beside it, of the same stem, holds the resumable state and the curve. `patches` are progressive ones, in place of
     `batch` and `patch`. held_out: see `keep_out`. Returns the weights' sha256. In a process group the first process
     writes.
@@ -98,8 +101,10 @@ def pretrain(
     def degrade(image: Image, rng: Generator) -> tuple[Image, str]:
         return spoil(image, rng) if spoil else prod(image, rng, names, max_count, mode, decay)
 
+    crop = augmented_crop if augment else clean_crop
+
     def draw(rng: Generator, patch: int) -> tuple[Image, Image]:
-        image = clean_crop(clean, patch, rng)
+        image = crop(clean, patch, rng)
         return degrade(image, rng)[0], image
 
     torch.manual_seed(seed)
@@ -113,6 +118,7 @@ def pretrain(
         "max_count": max_count,
         "mode": mode,
         "decay": decay,
+        "augment": augment,
         "sequences": count_sequences(len(names), max_count, mode),
         "photos": len(clean),
         "folders": [folder.name for folder in photos],
@@ -120,10 +126,10 @@ def pretrain(
         "seed": seed,
     }
     batches = Batches(draw, stages, config.made, seed)
-    fit(model, batches, config, output.with_suffix(""), validate, report, recipe)
+    kept = fit(model, batches, config, output.with_suffix(""), validate, report, recipe)
     if rank_and_world()[0]:
         return weights_sha256(arrays(model))
-    return save_backbone(output, model, spec, recipe | {"fit": asdict(config)})
+    return save_backbone(output, model, spec, recipe | {"fit": asdict(config), "kept_step": kept})
 
 
 def told_diversity(names: Sequence[str], max_count: int, mode: Mode, decay: float) -> str:
@@ -214,6 +220,7 @@ def command(
                 max_count=max_count,
                 mode=chosen,
                 decay=decay,
+                augment=options.augment,
                 batch=options.batch,
                 patch=options.patch,
                 patches=options.patches,

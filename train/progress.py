@@ -52,8 +52,7 @@ def progress_bar(title: str) -> Iterator[Callable[[Progress], None]]:
 
         def show(progress: Progress) -> None:
             nonlocal told
-            if progress.validation_db is not None:
-                told = f"  held out {progress.validation_db:.2f} dB"
+            told = _held_out(progress) or told
             bar.update(line, total=progress.steps, completed=progress.step, facts=_facts(progress) + told)
 
         yield show
@@ -90,13 +89,20 @@ def _facts(progress: Progress) -> str:
     return f"loss {progress.loss:7.3f}  {progress.psnr_db:5.2f} dB  {progress.images_per_s:5.1f} images/s"
 
 
+def _held_out(progress: Progress) -> str:
+    """What a validation found, and which step is kept where an earlier one was better; nothing where there was none."""
+    if progress.validation_db is None:
+        return ""
+    earlier = f" (kept: step {progress.kept_step})" if progress.kept_step < progress.step else ""
+    return f"  held out {progress.validation_db:.2f} dB{earlier}"
+
+
 def _print_line(progress: Progress) -> None:
     if progress.step % 50 and progress.validation_db is None and progress.step != progress.steps:
         return
-    held_out = "" if progress.validation_db is None else f"  held out {progress.validation_db:.2f} dB"
     print(
         f"{progress.step:6d}/{progress.steps}  {_facts(progress)}  "
-        f"{progress.seconds_left / 60:5.1f} min left{held_out}",
+        f"{progress.seconds_left / 60:5.1f} min left{_held_out(progress)}",
         flush=True,
     )
 

@@ -1,7 +1,7 @@
 """The resumable state of a training: one safetensors file, written atomically."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 KINDS = ("now", "average", "m", "v")
 """Per parameter: its value, its moving average, and AdamW's two moments."""
+FACTS = ("step", "best_db", "best_step", "stale")
 
 
 @dataclass
@@ -26,11 +27,18 @@ class State:
     """best validation so far"""
     stale: int = 0
     """validations since then"""
+    best: dict[str, Tensor] = field(default_factory=dict)
+    """the moving average at the best validation; empty before the first"""
+    best_step: int = 0
+    """steps done then"""
 
     def judge(self, validation_db: float) -> None:
-        """Counts a validation."""
-        self.stale = 0 if validation_db > self.best_db else self.stale + 1
-        self.best_db = max(self.best_db, validation_db)
+        """Counts a validation of `average`, and keeps a copy of it where none was better."""
+        if not validation_db > self.best_db:
+            self.stale += 1
+            return
+        self.stale, self.best_db, self.best_step = 0, validation_db, self.step
+        self.best = {name: average.clone() for name, average in self.average.items()}
 
     def save(self, folder: Path, identity: str) -> None:
         """Writes `state.safetensors`; `identity` is a JSON object of what a run that goes on from it must share."""
@@ -40,10 +48,9 @@ class State:
             values = (p.detach(), self.average[name], moments["exp_avg"], moments["exp_avg_sq"])
             for kind, value in zip(KINDS, values, strict=True):
                 tensors[f"{kind}/{name}"] = value.cpu().contiguous().numpy()
-        facts = {"step": self.step, "best_db": self.best_db, "stale": self.stale, "config": identity}
-        write_tensors(
-            folder / "state.safetensors", tensors, {name: str(value) for name, value in facts.items()}
-        )
+        tensors |= {f"best/{name}": value.cpu().contiguous().numpy() for name, value in self.best.items()}
+        facts = {name: str(getattr(self, name)) for name in FACTS}
+        write_tensors(folder / "state.safetensors", tensors, {**facts, "config": identity})
 
     def resume(self, folder: Path, identity: str, steps: int) -> None:
         """Takes over the state in `folder` if there is one; makes the folder if not.
@@ -64,7 +71,8 @@ class State:
                 f"{path}: begun with other settings, {told}; expected {expected}: give another folder, or the same "
                 "settings to go on"
             )
-        if tensors.keys() != {f"{kind}/{name}" for kind in KINDS for name in self.trained}:
+        kinds = (*KINDS, "best") if int(metadata.get("best_step", 0)) else KINDS  # older states have none
+        if tensors.keys() != {f"{kind}/{name}" for kind in kinds for name in self.trained}:
             raise CheckpointError(
                 f"{path}: holds other parameters than this model trains: give another folder"
             )
@@ -73,6 +81,12 @@ class State:
             raise CheckpointError(f"{path}: has done {step} steps already, more than the {steps} asked for")
         self.step = step
         self.best_db, self.stale = float(metadata["best_db"]), int(metadata["stale"])
+        self.best_step = int(metadata.get("best_step", 0))
+        if self.best_step:
+            self.best = {
+                name: torch.from_numpy(tensors[f"best/{name}"]).to(p, copy=True)
+                for name, p in self.trained.items()
+            }
         with torch.no_grad():
             for name, p in self.trained.items():
                 now, average, m, v = (torch.from_numpy(tensors[f"{kind}/{name}"]) for kind in KINDS)

@@ -109,7 +109,10 @@ def test_photographs_degraded_as_the_user_says(pairs: Path, backbone: Path, tmp_
     arguments = ("--task", "smog", "--photos", pairs / "target", "--backbone", backbone, *QUICK, "-o", output)
     done = adapt(*arguments, "--degrade", "haze+noise", "--loss", "charbonnier", "--held-out", 1)
     assert done.exit_code == 0, done.output
-    assert "smog: 15 photographs of target, degraded by haze → noise; 1 more held out" in done.output
+    assert (
+        "smog: 15 photographs of target, augmented and degraded by haze → noise; 1 more held out"
+        in done.output
+    )
     assert read_adapter(output).task == "smog"
     rows = (tmp_path / "smog").glob("fit-*/curve.jsonl")
     last = json.loads(next(rows).read_text().splitlines()[-1])

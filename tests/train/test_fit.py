@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from colora.devices.errors import CheckpointError, UnknownName
+from colora.runtime.weights import read_tensors, write_tensors
 from colora.train.echo import echoed, first_needed
 from colora.train.fit import FitConfig, Progress, fit
 from colora.train.losses import LOSSES, psnr_loss
@@ -41,6 +42,14 @@ GROWING = Batches(draw, read_stages("8x4,16x2:2,24x1"), 12, 7)  # from steps 0, 
 def network() -> nn.Module:
     torch.manual_seed(0)
     return NAFNet(NAFNetConfig(4, (1,), 1, (1,)))
+
+
+def judge(model: nn.Module) -> float:
+    """A validation that is best at first, and depends on the weights alone."""
+    return -sum(float(p.detach().abs().sum()) for p in model.parameters())
+
+
+JUDGED = replace(CONFIG, validate_every=3)
 
 
 def weights(model: nn.Module) -> list[torch.Tensor]:
@@ -100,14 +109,16 @@ def die(progress):
     if progress.step == 8:
         os.kill(os.getpid(), signal.SIGKILL)
 batches = test_fit.batches(2, 7)
-test_fit.fit(test_fit.network(), batches, test_fit.CONFIG, Path({str(tmp_path / "cut")!r}), report=die)
+folder = Path({str(tmp_path / "cut")!r})
+test_fit.fit(test_fit.network(), batches, test_fit.JUDGED, folder, test_fit.judge, die)
 """
     killed = subprocess.run([sys.executable, "-c", code], check=False)
     assert killed.returncode == -signal.SIGKILL
     whole, resumed, steps = network(), network(), []
-    fit(whole, batches(2, 7), CONFIG, tmp_path / "whole")
-    fit(resumed, batches(2, 7), CONFIG, tmp_path / "cut", report=lambda p: steps.append(p.step))
+    kept = fit(whole, batches(2, 7), JUDGED, tmp_path / "whole", judge)
+    again = fit(resumed, batches(2, 7), JUDGED, tmp_path / "cut", judge, lambda p: steps.append(p.step))
     assert steps[0] == 6
+    assert kept == again == 3  # of a validation before the kill
     assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(resumed), strict=True))
 
 
@@ -235,6 +246,54 @@ def test_stops_early_when_validation_no_longer_rises_also_after_a_resume(tmp_pat
     for _ in range(2):  # once stopped, it stays so
         fit(network(), batches(2, 7), config, tmp_path, lambda model: next(values), watch)
     assert steps == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+@pytest.mark.parametrize("stop", [5, 8, 11])
+def test_keeps_the_average_of_the_best_validation_also_after_a_resume(tmp_path: Path, stop: int) -> None:
+    """Validations after steps 3, 6, 9 and 12, best after 6; states after 4, 8 and 12."""
+    config, at = replace(CONFIG, save_every=4, validate_every=3), 0
+    averages: dict[int, list[torch.Tensor]] = {}
+    kept: dict[int, int] = {}
+
+    def validate(model: nn.Module) -> float:
+        averages[at + 1] = weights(model)
+        return {3: 1.0, 6: 3.0, 9: 2.0, 12: 2.5}[at + 1]
+
+    def watch(progress: Progress) -> None:
+        nonlocal at
+        at, kept[progress.step] = progress.step, progress.kept_step
+
+    def die(progress: Progress) -> None:
+        watch(progress)
+        if at == stop:
+            raise Killed
+
+    with pytest.raises(Killed):
+        fit(network(), batches(2, 7), config, tmp_path, validate, die)
+    at, model = stop // 4 * 4, network()
+    assert fit(model, batches(2, 7), config, tmp_path, validate, watch) == 6
+    assert [kept[step] for step in range(3, 13)] == [3, 3, 3, 6, 6, 6, 6, 6, 6, 6]
+    assert all(torch.equal(a, b) for a, b in zip(averages[6], weights(model), strict=True))
+    for keep, step in (("best", 6), ("last", 12)):  # what is kept can be chosen after the run
+        other = network()
+        assert fit(other, batches(2, 7), replace(config, keep=keep), tmp_path, validate, watch) == step
+        assert all(torch.equal(a, b) for a, b in zip(averages[step], weights(other), strict=True))
+
+
+def test_keeps_the_last_average_where_nothing_validates(tmp_path: Path) -> None:
+    best, last = network(), network()
+    assert fit(best, batches(2, 7), CONFIG, tmp_path / "best") == 12
+    fit(last, batches(2, 7), replace(CONFIG, keep="last"), tmp_path / "last", lambda model: -1.0)
+    assert all(torch.equal(a, b) for a, b in zip(weights(best), weights(last), strict=True))
+
+
+def test_goes_on_from_a_state_of_before_the_best_was_kept(tmp_path: Path) -> None:
+    fit(network(), batches(2, 7), CONFIG, tmp_path)
+    tensors, metadata = read_tensors(tmp_path / "state.safetensors")
+    assert {name.split("/")[0] for name in tensors} == {"now", "average", "m", "v"}  # nothing validated
+    del metadata["best_step"]
+    write_tensors(tmp_path / "state.safetensors", tensors, metadata)
+    assert fit(network(), batches(2, 7), replace(CONFIG, steps=13), tmp_path) == 13
 
 
 def test_a_loss_that_is_not_finite_names_the_batch_and_the_last_good_state(tmp_path: Path) -> None:
