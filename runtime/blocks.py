@@ -231,7 +231,9 @@ def form_of(steps: Steps, read: Callable[[str], Param], value: Callable[[str], A
         rows = slice(begin + phase, end, phases)
         cut = param.cut(rows, scale_in, "center_in" in args, scale_out)
         first = phase * count
-        blocks += [replace(b, rows=slice(first + b.rows.start, first + b.rows.stop)) for b in cut]
+        if first:
+            cut = tuple(replace(b, rows=slice(first + b.rows.start, first + b.rows.stop)) for b in cut)
+        blocks += cut
     return tuple(blocks)
 
 

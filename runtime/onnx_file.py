@@ -34,11 +34,14 @@ class Node:
 
     def attribute(self, name: str) -> int | str | tuple[int, ...] | None:
         """A number, a text or a list of numbers; None where it is missing or of another kind."""
+        sought = name.encode()
         for message in self.attributes:
+            if sought not in message:  # most; reading them takes long
+                continue
             fields: dict[int, list[int | bytes]] = {}
             for number, value in _fields(message):
                 fields.setdefault(number, []).append(value)
-            if fields.get(ATTRIBUTE_NAME) != [name.encode()]:
+            if fields.get(ATTRIBUTE_NAME) != [sought]:
                 continue
             if ATTRIBUTE_INT in fields:
                 return _signed(fields[ATTRIBUTE_INT][0])
@@ -146,11 +149,14 @@ def spans(message: bytes) -> Iterator[tuple[int, int | bytes, slice]]:
     """The same, and where in the message the field is, number and kind included."""
     at, end = 0, len(message)
     while at < end:
-        begin = at
-        tag, at = _varint(message, at)
+        begin, tag, at = at, message[at], at + 1
+        if tag > 127:  # rare, and a call takes as long as the rest
+            tag, at = _varint(message, begin)
         kind = tag & 7
         if kind == 2:
-            size, at = _varint(message, at)
+            size, at = message[at], at + 1
+            if size > 127:
+                size, at = _varint(message, at - 1)
         elif kind == 0:
             value, at = _varint(message, at)
             yield tag >> 3, value, slice(begin, at)
@@ -167,8 +173,6 @@ def spans(message: bytes) -> Iterator[tuple[int, int | bytes, slice]]:
 
 def _varint(message: bytes, at: int) -> tuple[int, int]:
     """A number of seven bits a byte, and where the next begins."""
-    if message[at] < 128:  # most
-        return message[at], at + 1
     value = shift = 0
     while True:
         byte = message[at]
