@@ -109,9 +109,21 @@ def distribution(figures: Iterable[Figure]) -> Plot:
     for f in figures:
         ranked = sorted(f.times.ms)
         series.append(
-            Series(f.times.what, tuple(ranked), tuple((i + 1) / len(ranked) for i in range(len(ranked))))
+            Series(f.times.by, tuple(ranked), tuple((i + 1) / len(ranked) for i in range(len(ranked))))
         )
     return Plot("A change of task", "ms", "share that took at most that", tuple(series), "steps", log_x=True)
+
+
+def percentile_bars(figures: Sequence[Figure]) -> Plot:
+    """p50, p95 and p99 of every way and size."""
+    names = tuple(f"{f.times.by}, {f.times.size} px" for f in figures)
+    ranks = [percentiles(f.times.ms) for f in figures]
+    groups = (
+        Series("p50", names, tuple(rank.p50_ms for rank in ranks)),
+        Series("p95", names, tuple(rank.p95_ms for rank in ranks)),
+        Series("p99", names, tuple(rank.p99_ms for rank in ranks)),
+    )
+    return Plot("One picture: p50, p95, p99", "", "ms", groups, "bar", log_y=True)
 
 
 def bars(title: str, figures: Sequence[Figure]) -> Plot:

@@ -118,7 +118,8 @@ def sentence(rows: list[Row]) -> str:
     if REFIT not in last:
         return "colora itself could not be measured here."
     ours = last.pop(REFIT)
-    text = f"{tasks} tasks take {(ours.rss_bytes or 0) / MB:,.0f} MB as one backbone with adapters"
+    how = ours.how.partition(":")[0]
+    text = f"{tasks} tasks take {(ours.rss_bytes or 0) / MB:,.0f} MB ({how}) as one backbone with adapters"
     told = [
         f"{row.rss_bytes / (ours.rss_bytes or 1):.2f} times that ({row.how.partition(':')[0]}) as {row.system}"
         for row in sorted(last.values(), key=lambda row: row.rss_bytes or 0)
@@ -141,7 +142,7 @@ def curve(rows: list[Row]) -> Plot:
             (row.tasks, row.predicted_bytes / MB) for row in own if not row.reading and row.predicted_bytes
         ]
         if left:
-            name = f"{system} ({PREDICTED})"
+            name = f"{system}: {PREDICTED}"
             series.append(Series(name, tuple(x for x, _ in left), tuple(y for _, y in left)))
     return Plot("Resident memory of N tasks", "tasks", "RSS above an empty process, MB", tuple(series))
 

@@ -21,6 +21,8 @@ NAMED = 7
 BAR, LINE_HEIGHT, GAP = 13, 16, 9
 LONGEST = 14
 """Letters of a name on the x axis."""
+DERIVED = ("law", "extrapolated")
+"""What a series is that was not measured: `X: law` is drawn dotted, with hollow marks, in the colour of `X`."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Trace:
     path: str
     """Of the line, as SVG writes it; empty for none."""
     marks: tuple[Mark, ...]
+    derived: str
+    """One of DERIVED, or empty."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +77,27 @@ class Drawing:
     told: str
     """All of it in words."""
 
+    @property
+    def legend(self) -> dict[str, int]:
+        """Name → style."""
+        return {owner(trace.name)[0]: trace.style for trace in self.traces}
+
+    @property
+    def derived(self) -> str:
+        """What the dotted lines with hollow marks are; empty for none."""
+        return ", ".join(dict.fromkeys(trace.derived for trace in self.traces if trace.derived))
+
+
+def owner(name: str) -> tuple[str, str]:
+    """The series that one of this name belongs to, and which of DERIVED it is; itself and "" if it was measured."""
+    of, _, kind = name.rpartition(": ")
+    return (of, kind) if kind in DERIVED else (name, "")
+
 
 def draw(plot: Plot) -> Drawing | None:
     """None where no point can be shown: not finite, or not above 0 on a logarithmic axis."""
-    series = [(number % STYLES, _shown(s, plot)) for number, s in enumerate(plot.series)]
+    owners = list(dict.fromkeys(owner(s.name)[0] for s in plot.series))
+    series = [(owners.index(owner(s.name)[0]) % STYLES, _shown(s, plot)) for s in plot.series]
     series = [(style, s) for style, s in series if s.y]
     if not series:
         return None
@@ -147,7 +168,7 @@ def _points(plot: Plot, series: Sequence[tuple[int, Series]]) -> Drawing:
             marks.append(Mark(px(x), py(y), f"{s.name}: {shown}, {written(y)}", low, high))
         path = "" if plot.kind == "scatter" else _path(marks, plot.kind == "steps")
         bare = plot.kind != "scatter" and len(marks) > MARKED
-        traces.append(Trace(s.name, style, path, () if bare else tuple(marks)))
+        traces.append(Trace(s.name, style, path, () if bare else tuple(marks), owner(s.name)[1]))
     x_ticks = tuple(Tick(px(names[i] if names else v), labels[i]) for i, v in enumerate(x_axis.ticks))
     y_ticks = tuple(Tick(py(value), tick_label(value)) for value in y_axis.ticks)
     box = (WIDTH, height, left, right, TOP, bottom)
@@ -198,7 +219,7 @@ def _bars(plot: Plot, series: Sequence[tuple[int, Series]]) -> Drawing:
                     y += BAR + 1
         y += GAP
     ticks = tuple(Tick(px(value), tick_label(value)) for value in axis.ticks)
-    traces = tuple(Trace(s.name, style, "", tuple(marks[n])) for n, (style, s) in enumerate(series))
+    traces = tuple(Trace(s.name, style, "", tuple(marks[n]), "") for n, (style, s) in enumerate(series))
     box = (WIDTH, y + 36, left, right, top, y)
     return Drawing(*box, ticks, (), False, tuple(names), traces, _told(plot, series))
 

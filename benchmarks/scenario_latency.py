@@ -64,7 +64,7 @@ def section(bundle: Path, settings: Settings, report: Callable[[str], None]) -> 
         notes.append(
             f"Some rows have {rounds[0]} rounds instead of {settings.rounds}, to keep within the time set."
         )
-    plots = [view.by_size(figures["pictures"])]
+    plots = [view.by_size(figures["pictures"]), view.percentile_bars(figures["pictures"])]
     if shared:
         plots.append(view.distribution(figures["switches"]))
     plots.append(view.bars("From the start of a process to its first picture", figures["starts"]))

@@ -24,9 +24,10 @@ from colora.benchmarks.record import environment, warn_if_dirty
 from colora.benchmarks.resident import in_fresh_process
 from colora.benchmarks.script import output_option, run
 from colora.benchmarks.section import Section
-from colora.benchmarks.section_record import keep
+from colora.benchmarks.section_record import keep, page
 from colora.benchmarks.settings import Settings
 from colora.devices.errors import BackendError, BundleError
+from colora.runtime.atomic import write_text
 from colora.runtime.bundle import open_bundle
 
 PACKAGES = (
@@ -212,7 +213,9 @@ def command(bundle: Path, size: int, rounds: int, threads: int, seconds: float, 
     with tempfile.TemporaryDirectory() as folder:
         given = Settings(Path(folder), size=size, rounds=rounds, threads=threads, seconds=seconds)
         found = section(bundle, given, lambda text: click.echo(text, err=True))
-    keep(found, "peers", given, where, output)
+    path = keep(found, "peers", given, where, output)
+    write_text(path.with_suffix(".md"), page(found, where))
+    click.echo("and .md")
 
 
 if __name__ == "__main__":

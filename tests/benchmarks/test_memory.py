@@ -164,7 +164,7 @@ def test_section_measures_predicts_and_extrapolates(
     assert (beyond["RSS"], beyond["predicted"]) == (None, 320.0)
     assert beyond["how"] == "extrapolated: too little disk for so many models"
     assert Section.read(json.loads(json.dumps(asdict(found)))) == found
-    assert found.plots[0].series[-1].name == f"{ORT} (extrapolated)"
+    assert found.plots[0].series[-1].name == f"{ORT}: extrapolated"
 
 
 def test_the_command_writes_a_record_and_a_plot(

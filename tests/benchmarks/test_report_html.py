@@ -67,6 +67,20 @@ def test_a_curve_rises_to_the_right_and_its_marks_say_their_numbers() -> None:
     assert drawing.told == "MB against tasks: a from 10.00 to 40.00."
 
 
+def test_what_was_not_measured_has_the_colour_of_what_it_belongs_to() -> None:
+    names = ("a", "a: extrapolated", "b: extrapolated", "note: c", "b: law")
+    drawing = draw(Plot("t", "tasks", "MB", tuple(replace(CURVE, name=name) for name in names)))
+    assert drawing is not None
+    assert [(trace.style, trace.derived) for trace in drawing.traces] == [
+        (0, ""),
+        (0, "extrapolated"),
+        (1, "extrapolated"),
+        (2, ""),
+        (1, "law"),
+    ]
+    assert drawing.legend == {"a": 0, "b": 1, "note: c": 2} and drawing.derived == "extrapolated, law"
+
+
 def test_few_values_on_a_logarithmic_axis_are_its_ticks() -> None:
     drawing = draw(Plot("t", "tasks", "MB", (CURVE,), log_x=True))
     assert drawing is not None and [tick.label for tick in drawing.x_ticks] == ["1", "2", "4"]

@@ -58,8 +58,12 @@ def test_a_section_of_a_bundle(bundle: Path, tmp_path: Path) -> None:
         assert (row["ratio"] is None) == (row["against"] == "")
     for row in pictures:
         assert row["compute"] > 0 and row["copies"] > 0
-    assert [plot.kind for plot in found.plots] == ["line", "steps", "bar"]
-    assert all(series.y[-1] == 1 for series in found.plots[1].series)
+    assert [plot.kind for plot in found.plots] == ["line", "bar", "steps", "bar"]
+    _, percentile_bars, changes, _ = found.plots
+    assert [series.name for series in percentile_bars.series] == ["p50", "p95", "p99"]
+    assert set(percentile_bars.series[0].x) == {f"{row['by']}, {row['size']} px" for row in pictures}
+    assert {series.name for series in changes.series} == {REFIT, HOT, OPEN}
+    assert all(series.y[-1] == 1 for series in changes.series)
     assert "change of task takes" in found.said and said[0] == "latency: pictures"
     assert any("Some rows have 2 rounds instead of 3" in note for note in found.notes)  # the starts
     assert any(note.startswith("Not measured, tensorrt: ") for note in found.notes)
