@@ -97,6 +97,11 @@ def cells(row: Row, rows: list[Row]) -> tuple[Cell, ...]:
     )
 
 
+def not_measured(system: str, why: str) -> tuple[Cell, ...]:
+    """Of the table, for a system that does not run here."""
+    return (system, *[None] * (len(COLUMNS) - 2), f"not measured: {why}")
+
+
 def ratio(row: Row, rows: list[Row]) -> float | None:
     """To colora's row among those of as many tasks, or to the first on a GPU."""
     if row.gpu_bytes is not None:

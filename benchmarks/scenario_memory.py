@@ -33,6 +33,7 @@ from colora.benchmarks.memory_table import (
     cells,
     curve,
     gpu_curve,
+    not_measured,
     sentence,
 )
 from colora.benchmarks.memory_view import save
@@ -52,8 +53,8 @@ PACKAGES = ("numpy", "onnxruntime", "openvino", "torch")
 
 def section(bundle: Path, settings: Settings, report: Callable[[str], None]) -> Section:
     """Measure. Raises: BundleError for a bundle that shares no backbone or has no task; BackendError off Linux."""
-    begin, notes = time.monotonic(), list[str]()
-    bases = bare(notes)
+    begin, notes, absent = time.monotonic(), list[str](), dict[str, str]()
+    bases = bare(absent)
     counts = tuple(sorted(set(settings.counts)))
     report("memory: whole models to compare with")
     fitting = fit_disk(counts, 2 * weights_of(bundle, settings), settings.scratch)
@@ -64,7 +65,7 @@ def section(bundle: Path, settings: Settings, report: Callable[[str], None]) -> 
     left = max(settings.seconds - (time.monotonic() - begin), settings.seconds / 2)
     on_gpu = used_bytes() is not None
     given = replace(settings, seconds=left / (1 + on_gpu))
-    gpu_rows = measure_gpu(fleet, facts, fitting, given, notes, report) if on_gpu else []
+    gpu_rows = measure_gpu(fleet, facts, fitting, given, absent, report) if on_gpu else []
     rows = measure(fleet, facts, bases, counts, fitting, given, report)
     extrapolated = [row for row in rows if row.reading is None]
     if extrapolated:
@@ -78,20 +79,23 @@ def section(bundle: Path, settings: Settings, report: Callable[[str], None]) -> 
     notes += [f"{name}: {system.told}." for name, system in SYSTEMS.items()]
     notes += [f"{row}: {GPU_SYSTEMS[row].told}." for row in dict.fromkeys(r.system for r in gpu_rows)]
     if not on_gpu:
-        notes.append("No CUDA row: no NVIDIA GPU answered (nvidia-smi, NVML).")
+        absent |= dict.fromkeys(GPU_SYSTEMS, "no NVIDIA GPU answered (nvidia-smi, NVML)")
     return Section(
         "memory",
         "Memory: one backbone and adapters, or N tuned models",
         sentence(rows),
         COLUMNS,
-        tuple(cells(row, every) for every in (rows, gpu_rows) for row in every),
+        (
+            *(cells(row, every) for every in (rows, gpu_rows) for row in every),
+            *(not_measured(name, why) for name, why in absent.items()),
+        ),
         (curve(rows), gpu_curve(gpu_rows)) if gpu_rows else (curve(rows),),
         tuple(notes),
     )
 
 
-def bare(notes: list[str]) -> dict[str, Memory]:
-    """Empty processes by package; what is not installed is noted and left out."""
+def bare(absent: dict[str, str]) -> dict[str, Memory]:
+    """Empty processes by package. absent: the systems of those that are not installed are added, with the reason."""
     found = {}
     for package, extra in {s.package: s.extra for s in SYSTEMS.values()}.items():
         try:
@@ -99,7 +103,8 @@ def bare(notes: list[str]) -> dict[str, Memory]:
         except BackendError as e:
             if "ModuleNotFoundError" not in str(e) and "MissingExtra" not in str(e):
                 raise
-            notes.append(f"Not measured: {package} is not installed: pip install 'colora[{extra}]'")
+            without = [name for name, system in SYSTEMS.items() if system.package == package]
+            absent |= dict.fromkeys(without, f"{package} is not installed: pip install 'colora[{extra}]'")
     return found
 
 
@@ -141,10 +146,10 @@ def measure(
 
 
 def measure_gpu(
-    fleet: Fleet, facts: Facts, counts: tuple[int, ...], settings: Settings, notes: list[str],
+    fleet: Fleet, facts: Facts, counts: tuple[int, ...], settings: Settings, absent: dict[str, str],
     report: Callable[[str], None],
 ) -> list[Row]:  # fmt: skip
-    """Rows of what runs on the GPU, one system after another; what does not run here is noted."""
+    """Rows of what runs on the GPU, one system after another. absent: what does not run here is added."""
     rows = []
     for name, system in GPU_SYSTEMS.items():
         report(f"memory: {name}")
@@ -155,7 +160,7 @@ def measure_gpu(
                 seconds=settings.seconds / len(GPU_SYSTEMS),
             )  # fmt: skip
         except BackendError as e:
-            notes.append(f"Not measured, {name}: {e}")
+            absent[name] = str(e)
             continue
         rows += [make_row(fleet, facts, name, r.tasks, r, base) for r in found]
     return rows

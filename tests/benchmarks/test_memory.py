@@ -22,13 +22,15 @@ from colora.benchmarks.memory_model import Facts, Law, facts_of
 from colora.benchmarks.memory_systems import (
     CUDA_MERGED,
     CUDA_ORT,
+    GPU_SYSTEMS,
+    OPENVINO,
     ORT,
     REFIT,
     TENSORRT,
     TORCH_CUDA,
     TORCH_IN_PLACE,
 )
-from colora.benchmarks.memory_table import COLUMNS, cells, gpu_curve
+from colora.benchmarks.memory_table import COLUMNS, cells, gpu_curve, not_measured
 from colora.benchmarks.memory_torch import InPlace, one_by_one
 from colora.benchmarks.record import slug
 from colora.benchmarks.resident import Memory, in_fresh_process, median, memory_now, parse_memory
@@ -154,7 +156,13 @@ def test_section_measures_predicts_and_extrapolates(
     found = scenario_memory.section(bundle, settings, lambda text: None)
     names = [column.name for column in found.columns]
     rows = {(row[0], row[1]): dict(zip(names, row, strict=True)) for row in found.rows}
-    assert list(rows) == [(system, n) for system in (REFIT, ORT) for n in (1, 3, 64)]
+    assert list(rows) == [
+        *((system, n) for system in (REFIT, ORT) for n in (1, 3, 64)),
+        *((system, None) for system in GPU_SYSTEMS),
+    ]
+    no_gpu = rows[TORCH_CUDA, None]
+    assert no_gpu["how"] == "not measured: no NVIDIA GPU answered (nvidia-smi, NVML)"
+    assert no_gpu["GPU"] is None and no_gpu["RSS"] is None
     ours, theirs = rows[REFIT, 3], rows[ORT, 3]
     assert ours["how"] == theirs["how"] == "measured"
     assert theirs["ratio"] == pytest.approx(theirs["RSS"] / ours["RSS"], rel=0.1)  # both rounded to 0.1 MB
@@ -231,20 +239,31 @@ def test_gpu_rows_are_of_what_runs_there_and_compare_its_memory(
 
     monkeypatch.setattr(scenario_memory, "readings", found)
     monkeypatch.setattr(scenario_memory, "empty", lambda package: Memory(1, 1, 1, 1))
-    notes: list[str] = []
+    absent: dict[str, str] = {}
     settings = Settings(tmp_path, size=64)
     facts = facts_of(fleet.bundle, 64)
-    rows = scenario_memory.measure_gpu(fleet, facts, (1, 2), settings, notes, lambda text: None)
+    rows = scenario_memory.measure_gpu(fleet, facts, (1, 2), settings, absent, lambda text: None)
     names = [column.name for column in COLUMNS]
     told = [dict(zip(names, cells(row, rows), strict=True)) for row in rows]
     assert [(t["GPU"], t["ratio"], t["predicted"], t["how"]) for t in told] == [
         (200, 1, None, "measured"), (210, 1, None, "measured"),
         (150, 0.75, None, "measured"), (300, 1.429, None, "measured"),
     ]  # fmt: skip
-    assert notes == [
-        f"Not measured, {name}: CUDA did not start" for name in (CUDA_ORT, TORCH_IN_PLACE, TORCH_CUDA)
-    ]
+    assert absent == dict.fromkeys((CUDA_ORT, TORCH_IN_PLACE, TORCH_CUDA), "CUDA did not start")
+    assert not_measured(CUDA_ORT, absent[CUDA_ORT])[-1] == "not measured: CUDA did not start"
     assert [series.y for series in gpu_curve(rows).series] == [(200, 210), (150, 300)]
+
+
+def test_a_package_that_is_missing_is_a_row_that_says_which_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_openvino(package: str) -> Memory:
+        if package == "openvino":
+            raise BackendError("ModuleNotFoundError: No module named 'openvino'")
+        return Memory(1, 1, 1, 1)
+
+    monkeypatch.setattr(scenario_memory, "empty", without_openvino)
+    absent: dict[str, str] = {}
+    assert "openvino" not in scenario_memory.bare(absent)
+    assert absent == {OPENVINO: "openvino is not installed: pip install 'colora[openvino]'"}
 
 
 def test_a_cuda_session_says_what_is_missing(bundle: Path, tmp_path: Path) -> None:
