@@ -67,16 +67,33 @@ def task_of(name: str, degrade: str | None = None) -> Task:
     return Task(name, f"{degrade}, chosen by the user", steps)
 
 
+def exposed(photo: Pixels, mean: float) -> Pixels:
+    """The photograph, H×W×3 uint8, by the gamma curve that gives its numbers that mean, of 1; curves of 1/4 to 4."""
+    counts, levels = np.bincount(photo.ravel(), minlength=256), np.linspace(0, 1, 256)
+    low, high = -2.0, 2.0
+    for _ in range(20):  # brighter for smaller powers
+        middle = (low + high) / 2
+        brighter = np.average(levels**2.0**middle, weights=counts) > mean
+        low, high = (middle, high) if brighter else (low, middle)
+    return np.rint(255 * levels**2.0**low).astype(np.uint8)[photo]
+
+
 def from_photos(
     task: Task, folders: Sequence[Path], held_out: int | None = None, seed: int = 0, augment: bool = True
 ) -> Examples:
     """Clean photographs degraded as `task` says, rounded to 8 bits; held out are 256×256 centres of some of them.
 
-    `augment` varies what is trained on, by `augmented_crop`. held_out: see `keep_out`. Raises ImageError for pictures
+    `augment` varies what is trained on, by `augmented_crop`, but for tasks with an exposure. held_out: see `keep_out`. Raises ImageError for pictures
     that can't be used.
     """
     train, kept = split([f for folder in folders for f in picture_files(folder)], held_out)
-    photos = [read_rgb(f) for f in train]
+
+    def read(file: Path) -> Pixels:
+        photo = read_rgb(file)
+        return photo if task.exposure is None else exposed(photo, task.exposure)
+
+    photos = [read(f) for f in train]
+    augment = augment and task.exposure is None  # which would expose them otherwise
 
     def spoil(image: Image, rng: Generator) -> Image:
         return to_float(np.rint(degrade(image, rng, task.degradations) * 255).astype(np.uint8))
@@ -89,14 +106,15 @@ def from_photos(
 
     pairs = []
     for i, file in enumerate(kept):
-        photo = read_rgb(file)
+        photo = read(file)
         y, x = (max(0, n - 256) // 2 for n in photo.shape[:2])
         clean = photo[y : y + 256, x : x + 256]
         degraded = spoil(to_float(clean), np.random.default_rng([seed, i]))
         pairs.append(Pair(file.stem, np.rint(degraded * 255).astype(np.uint8), clean))
+    first = "augmented and " if augment else f"exposed to {task.exposure} and " if task.exposure else ""
     told = (
         f"{len(photos)} photographs of {', '.join(f.name for f in folders)}, "
-        f"{'augmented and ' if augment else ''}degraded by {' → '.join(task.degradations)}; {len(pairs)} more held out"
+        f"{first}degraded by {' → '.join(task.degradations)}; {len(pairs)} more held out"
     )
     return Examples(draw, pairs, told, [(photo,) for photo in photos])
 
