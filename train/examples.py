@@ -83,8 +83,8 @@ def from_photos(
 ) -> Examples:
     """Clean photographs degraded as `task` says, rounded to 8 bits; held out are 256×256 centres of some of them.
 
-    `augment` varies what is trained on, by `augmented_crop`, but for tasks with an exposure. held_out: see `keep_out`. Raises ImageError for pictures
-    that can't be used.
+    `augment` varies what is trained on, by `augmented_crop`, but for tasks with an exposure. held_out: see `keep_out`.
+    Raises ImageError for pictures that can't be used.
     """
     train, kept = split([f for folder in folders for f in picture_files(folder)], held_out)
 

@@ -14,6 +14,9 @@ class Task:
     """one line for tables"""
     degradations: tuple[str, ...]
     """names in DEGRADATIONS, applied in this order; "blur|motion" is one of the two, drawn for each picture"""
+    exposure: float | None = None
+    """mean that clean photographs are given first, of 1; None: their own. How bright a scene was, a dark picture does not
+    tell: the task says how bright it comes out"""
 
 
 TASKS: dict[str, Task] = {
@@ -27,7 +30,7 @@ TASKS: dict[str, Task] = {
         Task("motion", "camera shake and motion blur", ("motion", "grain")),
         Task("jpeg", "compression artefacts", ("jpeg",)),
         Task("haze", "haze and fog", ("haze",)),
-        Task("lowlight", "under-exposure", ("lowlight",)),
+        Task("lowlight", "under-exposure", ("lowlight",), exposure=0.46),  # a camera meters for 18 % grey
     )
 }
 
