@@ -15,8 +15,8 @@ class Task:
     degradations: tuple[str, ...]
     """names in DEGRADATIONS, applied in this order; "blur|motion" is one of the two, drawn for each picture"""
     exposure: float | None = None
-    """mean that clean photographs are given first, of 1; None: their own. How bright a scene was, a dark picture does not
-    tell: the task says how bright it comes out"""
+    """mean that clean photographs are given first, of 1; None: their own. A dark picture does not tell how bright it
+    was meant: the task says so"""
 
 
 TASKS: dict[str, Task] = {
