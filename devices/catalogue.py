@@ -9,6 +9,7 @@ Sources, read in November 2026:
   They give SMs (2 for each TPC that is on), GPU clock and memory clock; bandwidth is clock × 2 × bus width.
   NVIDIA's DLA repository gives AGX Orin 64 GB 14 TOPS at 15 W, which means 4 SMs where the configuration has 6.
 - Thor: 2070 TFLOPS of sparse FP4 are 259 of dense FP16; its modes' names: L4T R38; no clocks of theirs were found.
+- the first JetPack of each Orin: developer.nvidia.com/jetpack-sdk-50dp, /embedded/jetpack-sdk-51 and -511.
 - modules: rbonghi/jetson_stats f41d5ca, MODULE_NAME_TABLE.
 - GeForce: NVIDIA's Turing, Ampere GA102, Ada and Blackwell architecture papers (SMs, boost clock, bandwidth).
 """
@@ -20,7 +21,8 @@ from colora.devices.jetpack import JETPACKS, JetPack
 JP4 = (JETPACKS["4.6"], JETPACKS["4.6.1-4.6.6"])
 JP5 = (JETPACKS["5.0"], JETPACKS["5.1"])
 XAVIER = JP4 + JP5
-ORIN = (*JP5, JETPACKS["6.0"], JETPACKS["6.1-6.2"], JETPACKS["7.2"])
+ORIN = (JETPACKS["5.1"], JETPACKS["6.0"], JETPACKS["6.1-6.2"], JETPACKS["7.2"])
+FIRST_ORIN = (JETPACKS["5.0"], *ORIN)
 THOR = (JETPACKS["7.0-7.1"], JETPACKS["7.2"])
 
 NX_MODULES = ("p3668-0000", "p3668-0001")
@@ -130,7 +132,8 @@ DEVICES = {
         _jetson("jetson-orin-nx-8gb", "Jetson Orin NX 8 GB", "8.7", 8, ORIN, ORIN_NX_8, 1, "p3767-0001"),
         _jetson("jetson-orin-nx-16gb", "Jetson Orin NX 16 GB", "8.7", 16, ORIN, ORIN_NX_16, 2, "p3767-0000"),
         _jetson(
-            "jetson-agx-orin-32gb", "Jetson AGX Orin 32 GB", "8.7", 32, ORIN, AGX_ORIN_32, 2, *ORIN_32_MODULES
+            *("jetson-agx-orin-32gb", "Jetson AGX Orin 32 GB", "8.7", 32, FIRST_ORIN, AGX_ORIN_32, 2),
+            *ORIN_32_MODULES,
         ),
         _jetson(
             "jetson-agx-orin-64gb", "Jetson AGX Orin 64 GB", "8.7", 64, ORIN, AGX_ORIN_64, 2, "p3701-0005"

@@ -82,6 +82,12 @@ def test_what_is_not_published_is_none() -> None:
     assert find_device("cpu").rate("fp32") is None
 
 
+def test_each_orin_begins_with_the_jetpack_that_brought_it() -> None:
+    first = {d.name: d.jetpacks[0].version for d in DEVICES.values() if d.compute_capability == "8.7"}
+    assert first.pop("jetson-agx-orin-32gb") == "5.0"
+    assert set(first.values()) == {"5.1"}  # NX 16 GB with 5.1, the others with 5.1.1
+
+
 def test_a_wrong_name_gets_the_nearest() -> None:
     with pytest.raises(UnknownName, match=r"unknown target 'jetsn': did you mean jetson"):
         find_device("jetsn")

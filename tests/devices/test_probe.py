@@ -94,7 +94,7 @@ def test_nothing_is_missing_on_a_complete_board(recorded: Record) -> None:
         (
             "jetpack-6-orin-nano",
             {"release": "# R38 (release), REVISION: 2.0, GCID: 1"},
-            "JetPack 7.0-7.1 (L4T 38.2.0) on Jetson Orin Nano 8 GB; known for it: 5.0, 5.1, 6.0, 6.1-6.2, 7.2",
+            "JetPack 7.0-7.1 (L4T 38.2.0) on Jetson Orin Nano 8 GB; known for it: 5.1, 6.0, 6.1-6.2, 7.2",
         ),
         ("workstation", {}, "TensorRT for RTX, for the GPU: pip install tensorrt-rtx"),
         (
