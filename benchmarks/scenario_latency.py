@@ -220,7 +220,7 @@ def refusals(told: Mapping[str, str]) -> dict[str, str]:
 
 def read_noise(told: dict[str, Any]) -> Noise:
     """From what `asdict` and JSON made of one."""
-    return Noise(**{name: tuple(x) if isinstance(x, list) else x for name, x in told.items()})
+    return Noise(**told | {name: tuple(told[name]) for name in ("pace_ms", "throttled")})
 
 
 @click.command()
