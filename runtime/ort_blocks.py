@@ -10,6 +10,8 @@ through a Reshape, which costs nothing. In an optimised graph, saved, this repla
 | a depthwise 1×1 convolution of ones, + y | x + y |
 | order, x ∘ a per channel, blocks, 1×1 kernel W | W·diag(a), on x: W has fewer numbers than a picture |
 | x + W ∗ y, sizes not known | the same, of one size by name: written over x, which is not copied first |
+| m ∘ m of fewer channels than a block, order | order, m ∘ m: a norm's mean is one channel, in blocks sixteen |
+| a k×k convolution to few channels, order | a product per tap, shifts, sums: runtime/ort_taps.py |
 
 The third is exact but for rounding, since a sum of products with a·w is one of a·x with w. Weights stay the
 initializers that they are, read when the graph runs: edits are seen. None of this is promised by ONNX Runtime. So each
@@ -19,20 +21,17 @@ graph in which they are not found stays as it is, and golden checks compare what
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from colora.runtime.onnx_file import Node, OnnxFile
 from colora.runtime.onnx_write import Shape, integers, rewrite
-from colora.runtime.ort_graph import OptimisedGraph
+from colora.runtime.ort_graph import Change, OptimisedGraph, operator
 from colora.runtime.ort_layout import DOMAIN
+from colora.runtime.ort_taps import taps
 
 OPSET = 15
 """Whose operators are written here; graphs of an older one stay as they are."""
-
-Change = tuple[Sequence[Node], Sequence[Node]]
-"""Operators, the last of which makes what others read, and those that make it instead."""
 
 
 def use_blocks(saved: Path, file: OnnxFile, block: int) -> int:
@@ -44,7 +43,7 @@ def use_blocks(saved: Path, file: OnnxFile, block: int) -> int:
         return 0
     graph = OptimisedGraph(file, saved.parent, block)
     count = 0
-    for find in (_shuffle, _ones, _attention):
+    for find in (_shuffle, _ones, _attention, _square, taps):
         for name in [node.outputs[0] for node in graph.nodes()]:
             change = find(graph, graph.made[name]) if name in graph.made else None
             if change and graph.replace(*change):
@@ -52,10 +51,6 @@ def use_blocks(saved: Path, file: OnnxFile, block: int) -> int:
     if count:
         rewrite(saved, graph.nodes(), graph.constants, _sums(graph))
     return count
-
-
-def _node(op: str, inputs: Sequence[str], output: str, *attributes: bytes) -> Node:
-    return Node(output, op, "", tuple(inputs), (output,), attributes)
 
 
 def _plain(conv: Node) -> bool:
@@ -76,18 +71,18 @@ def _shuffle(graph: OptimisedGraph, node: Node) -> Change | None:
         return None
     x, out, count = order.inputs[0], back.outputs[0], channels // size**2
     new = [
-        _node("Shape", [x], f"{out} size", *integers(start=2)),
-        _node(
+        operator("Shape", [x], f"{out} size", *integers(start=2)),
+        operator(
             "Concat",
             [graph.ints(size, size, count // b), f"{out} size", graph.ints(b)],
             f"{out} phases",
             *integers(axis=0),
         ),
-        _node("Reshape", [x, f"{out} phases"], f"{out} apart"),
-        _node("Transpose", [f"{out} apart"], f"{out} joined", *integers(perm=(2, 3, 0, 4, 1, 5))),
-        _node("Mul", [f"{out} size", graph.ints(size, size)], f"{out} larger"),
-        _node("Concat", [graph.ints(1, count), f"{out} larger"], f"{out} sizes", *integers(axis=0)),
-        _node("Reshape", [f"{out} joined", f"{out} sizes"], out),
+        operator("Reshape", [x, f"{out} phases"], f"{out} apart"),
+        operator("Transpose", [f"{out} apart"], f"{out} joined", *integers(perm=(2, 3, 0, 4, 1, 5))),
+        operator("Mul", [f"{out} size", graph.ints(size, size)], f"{out} larger"),
+        operator("Concat", [graph.ints(1, count), f"{out} larger"], f"{out} sizes", *integers(axis=0)),
+        operator("Reshape", [f"{out} joined", f"{out} sizes"], out),
     ]
     return [order, node, back], new
 
@@ -99,7 +94,7 @@ def _ones(graph: OptimisedGraph, node: Node) -> Change | None:
     group = node.attribute("group")
     if kernel.shape != (group, 1, 1, 1) or not _plain(node) or not np.all(kernel == 1):
         return None
-    return [node], [_node("Add", [node.inputs[0], node.inputs[3]], node.outputs[0])]
+    return [node], [operator("Add", [node.inputs[0], node.inputs[3]], node.outputs[0])]
 
 
 def _attention(graph: OptimisedGraph, node: Node) -> Change | None:
@@ -120,10 +115,10 @@ def _attention(graph: OptimisedGraph, node: Node) -> Change | None:
         if out % b or into % b:
             return None
         new = [
-            _node("Reshape", [conv.inputs[1], graph.ints(out // b, into // b, b, b)], f"{name} kernel"),
-            _node("Reshape", [a, graph.ints(1, into // b, b, 1)], f"{name} factors"),
-            _node("Mul", [f"{name} kernel", f"{name} factors"], f"{name} scaled"),
-            _node("Reshape", [f"{name} scaled", graph.ints(out, into, 1, 1)], f"{name} weight"),
+            operator("Reshape", [conv.inputs[1], graph.ints(out // b, into // b, b, b)], f"{name} kernel"),
+            operator("Reshape", [a, graph.ints(1, into // b, b, 1)], f"{name} factors"),
+            operator("Mul", [f"{name} kernel", f"{name} factors"], f"{name} scaled"),
+            operator("Reshape", [f"{name} scaled", graph.ints(out, into, 1, 1)], f"{name} weight"),
             Node(
                 conv.name,
                 "Conv",
@@ -137,6 +132,18 @@ def _attention(graph: OptimisedGraph, node: Node) -> Change | None:
         orders = [graph.made[input] for input in node.inputs if len(graph.readers[input]) == 1]
         return [*orders, node, back, conv], new
     return None
+
+
+def _square(graph: OptimisedGraph, node: Node) -> Change | None:
+    channels, made = node.attribute("channels"), graph.maker(node.inputs[0], "Mul")
+    if (node.op, node.domain) != ("ReorderOutput", DOMAIN) or made is None or node.attribute("channels_last"):
+        return None
+    value, again = made.inputs
+    if value != again or not isinstance(channels, int) or channels >= graph.block:
+        return None
+    ordered, out = f"{value} ordered", node.outputs[0]
+    order = Node(ordered, node.op, DOMAIN, (value,), (ordered,), node.attributes)
+    return [made, node], [order, operator("Mul", [ordered, ordered], out)]
 
 
 def _per_channel(graph: OptimisedGraph, name: str) -> bool:

@@ -11,6 +11,14 @@ from colora.runtime.onnx_file import Node, OnnxFile
 from colora.runtime.ort_layout import DOMAIN
 from colora.runtime.weights import Array
 
+Change = tuple[Sequence[Node], Sequence[Node]]
+"""Operators, the last of which makes what others read, and those that make it instead."""
+
+
+def operator(op: str, inputs: Sequence[str], output: str, *attributes: bytes) -> Node:
+    """One of ONNX's own."""
+    return Node(output, op, "", tuple(inputs), (output,), attributes)
+
 
 class OptimisedGraph:
     """Operators that are replaced, constants that are added."""

@@ -23,7 +23,7 @@ from colora.runtime.machine import cache_folder, cpu_facts
 from colora.runtime.onnx_file import Initializer, OnnxFile
 from colora.runtime.ort_layout import BLOCKS, Place
 
-FORMAT = 2
+FORMAT = 3
 """Raised when what is kept is made in another way."""
 KEPT = 32
 """Graphs, those used last; each 0.3 MB of disk for NAFNet."""

@@ -89,6 +89,13 @@ def rewritten(graph: Path) -> tuple[int, Path]:
     return use_blocks(saved, read_onnx(saved), block), saved
 
 
+def read_block(saved: Path) -> int:
+    """Channels in a block of this processor: the fewest that a convolution of an optimised graph makes."""
+    file = read_onnx(saved)
+    kernels = [file.initializers.get(n.inputs[1]) for n in file.nodes if n.op == "Conv" and n.domain]
+    return min(kernel.shape[0] for kernel in kernels if kernel)
+
+
 def test_all_three_are_found_and_nothing_changes(tmp_path: Path) -> None:
     graph = write(tmp_path, {}, {})
     expected = run(graph)
@@ -96,6 +103,51 @@ def test_all_three_are_found_and_nothing_changes(tmp_path: Path) -> None:
     assert count == 3  # the shuffle, the convolution of ones behind it, attention
     operators = [node.op for node in read_onnx(saved).nodes]
     assert "DepthToSpace" not in operators and "Transpose" in operators
+    np.testing.assert_allclose(run(saved), expected, **CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("side", "outputs", "written", "count"),
+    [
+        (3, 3, "pads=[1,1,1,1]", 4),
+        (3, 2, "pads=[1,1,1,1]", 4),
+        (3, 9, "pads=[1,1,1,1]", 3),  # 81 channels of products: not worth it
+        (3, 3, "pads=[2,2,2,2], dilations=[2,2]", 3),
+        (2, 3, "pads=[0,0,1,1]", 3),
+        (1, 3, "pads=[0,0,0,0]", 3),
+    ],
+)
+def test_a_convolution_to_few_channels_is_made_tap_by_tap(
+    side: int, outputs: int, written: str, count: int, tmp_path: Path
+) -> None:
+    kernel = RNG.standard_normal((outputs, C, side, side), np.float32) / C
+    bias, mix = RNG.standard_normal(outputs, np.float32), RNG.standard_normal((3, outputs, 1, 1), np.float32)
+    few = f"of = Conv <{written}> (o, few, bias)\n oc = Cos (of)"
+    last = {"last": f"o1 = Conv (o, w5)\n {few}\n o2 = Conv (oc, mix)\n output = Add (o1, o2)"}
+    graph = write(tmp_path, last, {"few": kernel, "bias": bias, "mix": mix})
+    expected = run(graph)
+    found, saved = rewritten(graph)
+    if count == 4 and read_block(saved) != 16:
+        count = 3  # narrower blocks have less to fill
+    assert found == count
+    np.testing.assert_allclose(run(saved), expected, **CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("channels", "product", "count"),
+    [(1, "Mul (m, m)", 4), (2, "Mul (m, m)", 4), (C, "Mul (m, m)", 3), (1, "Mul (m, n)", 3)],
+)
+def test_a_square_of_few_channels_is_made_in_order(
+    channels: int, product: str, count: int, tmp_path: Path
+) -> None:
+    mean = RNG.standard_normal((channels, C, 1, 1), np.float32) / C
+    wide = RNG.standard_normal((C, channels, 1, 1), np.float32)
+    norm = f"m = Conv (f, mean)\n n = Conv (g, mean)\n mm = {product}\n mc = Cos (mm)\n mw = Conv (mc, wide)"
+    third = {"third": f"y1 = Conv (sa, w2)\n {norm}\n y = Add (y1, mw)"}
+    graph = write(tmp_path, third, {"mean": mean, "wide": wide})
+    expected = run(graph)
+    found, saved = rewritten(graph)
+    assert found == count
     np.testing.assert_allclose(run(saved), expected, **CLOSE)
 
 
