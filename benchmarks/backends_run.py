@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from colora.benchmarks.compiled_models import CONVOLUTIONS, PLAIN, form_folder
-from colora.benchmarks.scenarios import INPUT, OUTPUT, picture, tensor_of
+from colora.benchmarks.scenarios import INPUT, picture, tensor_of
 from colora.benchmarks.timing import interleave, paired_ratio, summary
 from colora.devices.errors import ParityError
 from colora.runtime.weights import Array
@@ -28,6 +28,8 @@ FEWEST, PAUSE = 3, 0.05
 """Rounds at least, whatever they take; seconds before each call."""
 GEMM = "2048³ product: "
 SIDE = 2048
+FLOOR = ": convolutions alone"
+"""of ONNX Runtime and OpenVINO: what their kernels reach where nothing else is to be done"""
 TOLERANCE = {"": 1e-4, "bf16": 3e-2}
 """Of fp32 what every export is held to; of bf16 the tolerance of golden outputs; in units of the image range."""
 
@@ -38,10 +40,11 @@ def measure(
     """Everything in `folder` on one image, size×size.
 
     compiled: `1` with torch.compile. seconds: that all may take; rounds are left out for it, down to FEWEST.
-    Returns name → {n, ms_p50, ms_p95, ratio_to: reference → quartiles, gflops, share_of_gemm, largest_difference and
-    psnr_db from plain ONNX Runtime}. Raises: ParityError.
+    Returns {rows: name → {n, ms_p50, ms_p95, ratio_to: reference → quartiles, gflops, share_of_gemm, largest_difference
+    and psnr_db from plain ONNX Runtime}, bounds: kind of convolution → `Bound`}. Raises: ParityError.
     """
     begin = time.perf_counter()
+    from colora.benchmarks.backends_bound import bounds, copies
     from colora.export.cost import cost
     from onnx import load
 
@@ -49,27 +52,31 @@ def measure(
     image = tensor_of(picture(side))
     calls = networks(Path(folder), side, image, n, compiled == "1")
     errors = compare(calls)
-    products = gemms(n)
-    every = calls | products
+    alone = Path(folder) / size / CONVOLUTIONS
+    floors, products = convolutions_alone(alone, n), gemms(n)
+    every = calls | floors | products
     interleave(every, 1, warmups=0)  # the first runs of all, some of which take long
     once = sum(sum(ms) for ms in interleave(every, 1, warmups=0).values()) / 1e3 + PAUSE * len(every)
     left = float(seconds) - (time.perf_counter() - begin)
     count = int(max(FEWEST, min(int(rounds), left / once)))
     times = interleave(every, count, warmups=1, pause_s=PAUSE)
     best = min(products, key=lambda name: summary(times[name]).ms_p50)
-    floor = load(Path(folder) / size / CONVOLUTIONS)
-    flops = {name: 2 * SIDE**3 for name in products} | dict.fromkeys(calls, cost(floor, side, side).flops)
+    graph = load(alone)
+    flops = {name: 2 * SIDE**3 for name in products}
+    flops |= dict.fromkeys(calls | floors, cost(graph, side, side).flops)
     rows = {}
     for name, ms in times.items():
         row: dict[str, Any] = asdict(summary(ms))
         if name in calls:
             row["largest_difference"], row["psnr_db"] = errors[name]
+        if name not in products:
             references = [other for other in REFERENCES if other in times]
             row["ratio_to"] = {other: asdict(paired_ratio(ms, times[other])) for other in references}
         row["gflops"] = flops[name] / row["ms_p50"] / 1e6
         row["share_of_gemm"] = flops[name] / flops[best] / paired_ratio(ms, times[best]).p50
         rows[name] = row
-    return rows
+    least = bounds(graph, rows[best]["gflops"], copies(n))
+    return {"rows": rows, "bounds": {kind: asdict(bound) for kind, bound in least.items()}}
 
 
 def compare(calls: Calls) -> dict[str, tuple[float, float | None]]:
@@ -95,8 +102,8 @@ def networks(folder: Path, size: int, image: Array, threads: int, compiled: bool
     from colora.runtime.backend_ort import OrtBackend
     from colora.runtime.manifest import ImageConvention
 
-    plain = folder / str(size) / PLAIN
-    calls: Calls = {ORT: ort_plain(plain, image, threads)}
+    plain, feed = folder / str(size) / PLAIN, {INPUT: image}
+    calls: Calls = {ORT: ort_plain(plain, feed, threads)}
 
     def ours(backend: Any, form: Path, refit: bool) -> Callable[[], Any]:
         opened = backend.open(form / "graph.onnx", ImageConvention(), tensors(form), refit, threads)
@@ -106,20 +113,35 @@ def networks(folder: Path, size: int, image: Array, threads: int, compiled: bool
     default, made, *others = (folder / form_folder(number) for number in range(len(names)))
     calls["ort: ours, merged"] = ours(OrtBackend, default, False)
     calls["ort: ours, refit"] = ours(OrtBackend, default, True)
-    calls[OPENVINO] = openvino_plain(plain, image, threads, "f32")
+    calls[OPENVINO] = openvino_plain(plain, feed, threads, "f32")
     calls[OURS] = ours(OpenvinoBackend, made, False)
     calls["openvino: ours, refit"] = ours(OpenvinoBackend, made, True)
     calls["openvino: form of cpu, merged"] = ours(OpenvinoBackend, default, False)
     for name, form in zip(names[2:], others, strict=True):
         calls[f"openvino: {name}"] = ours(OpenvinoBackend, form, False)
     if "BF16" in capabilities():
-        calls["openvino bf16: plain"] = openvino_plain(plain, image, threads, "bf16")
+        calls["openvino bf16: plain"] = openvino_plain(plain, feed, threads, "bf16")
         calls["openvino bf16: ours, merged"] = ours(OpenvinoBf16Backend, made, False)
         calls["openvino bf16: ours, refit"] = ours(OpenvinoBf16Backend, made, True)
     calls[EAGER], module = eager(folder, image, threads)
     if compiled:
         calls[COMPILED] = inductor(module, image)
     return calls
+
+
+def convolutions_alone(graph: Path, threads: int) -> Calls:
+    """The plain graph's convolutions and nothing between (`compiled_models.convolutions`), on random numbers."""
+    from onnx import load
+
+    rng = np.random.default_rng(0)
+    feed = {
+        x.name: rng.random([axis.dim_value for axis in x.type.tensor_type.shape.dim], dtype=np.float32)
+        for x in load(graph).graph.input
+    }
+    return {
+        f"ort{FLOOR}": ort_plain(graph, feed, threads),
+        f"openvino{FLOOR}": openvino_plain(graph, feed, threads, "f32"),
+    }
 
 
 def tensors(form: Path) -> dict[str, Array]:
@@ -131,16 +153,16 @@ def tensors(form: Path) -> dict[str, Array]:
     return {t.name: numpy_helper.to_array(t) for t in graph.initializer if t.name in wanted}
 
 
-def ort_plain(model: Path, image: Array, threads: int) -> Callable[[], Any]:
+def ort_plain(model: Path, feed: dict[str, Array], threads: int) -> Callable[[], Any]:
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-    return lambda: session.run([OUTPUT], {INPUT: image})[0]
+    return lambda: session.run(None, feed)[0]
 
 
-def openvino_plain(model: Path, image: Array, threads: int, hint: str) -> Callable[[], Any]:
+def openvino_plain(model: Path, feed: dict[str, Array], threads: int, hint: str) -> Callable[[], Any]:
     from colora.runtime.backend_openvino import _core
 
     options = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
@@ -149,8 +171,8 @@ def openvino_plain(model: Path, image: Array, threads: int, hint: str) -> Callab
     request = _core().compile_model(model, "CPU", options).create_infer_request()
 
     def run() -> Any:
-        request.infer({INPUT: image}, share_inputs=True)
-        return request.get_tensor(OUTPUT).data.copy()
+        request.infer(feed, share_inputs=True)
+        return request.get_output_tensor(0).data.copy()
 
     return run
 
