@@ -8,6 +8,8 @@ from colora.benchmarks.zoo_bundle import zoo_bundle
 
 RANDOM = {"nafnet-sidd-w32": 0.07}
 """Layouts of published networks that benchmarks run beside ours: name → what an adapter stores of its numbers."""
+MILLIONS = {"nafnet-sidd-w32": 29}
+"""Their parameters."""
 BACKBONES = f"Of the zoo, a file, or a layout such as {', '.join(RANDOM)}, then with random weights."
 """Help of --backbone."""
 

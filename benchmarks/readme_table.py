@@ -8,11 +8,13 @@ import json
 import re
 import textwrap
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
+from colora.benchmarks import networks
 from colora.benchmarks.memory_systems import ORT, ORT_BEST, REFIT
 from colora.benchmarks.record import RESULTS
 from colora.benchmarks.script import run
@@ -104,20 +106,16 @@ def memory_table(record: Record, file: str) -> str:
     ) + markdown(header, lines, left=0)
 
 
-def compiled_table(record: Record, file: str) -> str:
-    """Times of the compiled graph against a plain export."""
-    form = list(record["forms"])[-1]
-    rows = [
-        [
-            f"{size}×{size}",
-            f"{found['plain']['ms_p50']:,.0f} ms",
-            *(
-                f"{found[name]['ratio_to_plain_p50']:.2f}"
-                for name in (f"merged: {form}", f"refit: {form}", "convolutions: ENABLE_ALL")
-            ),
-        ]
-        for size, found in record["latency"].items()
-    ]
+def compiled_table(record: Record, file: str, *others: tuple[Record, str]) -> str:
+    """Times of the compiled graph against a plain export. others: records of other networks, and their files."""
+    rows, notes = _compiled_rows(record, ""), ""
+    for other, where in others:
+        network = other["settings"]["backbone"]
+        rows += _compiled_rows(other, f", {network}")
+        notes += (
+            f" Below, {network} ({networks.MILLIONS[network]} M parameters, random weights; {_when(other)}, "
+            f"{other['settings']['rounds']} rounds, [record]({where}))."
+        )
     header = [
         *("picture", "plain export", "ours, merged", "ours, weights changed in place"),
         "its convolutions alone",
@@ -126,8 +124,21 @@ def compiled_table(record: Record, file: str) -> str:
         "The compiled graph of a CPU bundle against `torch.onnx.export` → onnxsim → ONNX Runtime at its highest level "
         f"and a fixed size ({_when(record)}, {_where(record)}, medians of paired ratios of "
         f"{record['settings']['rounds']} interleaved rounds; `python -m colora.benchmarks.compiled`, every form in the "
-        f"[record]({file})):"
+        f"[record]({file}))" + (f".{notes}" if notes else ":")
     ) + markdown(header, rows, left=1)
+
+
+def _compiled_rows(record: Record, network: str) -> list[list[str]]:
+    form = list(record["forms"])[-1]
+    names = (f"merged: {form}", f"refit: {form}", "convolutions: ENABLE_ALL")
+    return [
+        [
+            f"{size}×{size}{network}",
+            f"{found['plain']['ms_p50']:,.0f} ms",
+            *(f"{found[name]['ratio_to_plain_p50']:.2f}" for name in names),
+        ]
+        for size, found in record["latency"].items()
+    ]
 
 
 @dataclass(frozen=True)
@@ -138,20 +149,22 @@ class Source:
     """of the record"""
     module: str
     """of benchmarks/, which measures it"""
-    table: Callable[[Record, str], str]
-    """of a record, and its file"""
+    table: Callable[..., str]
+    """of a record, and its file; then, where there are any, pairs of these for `others`"""
+    others: tuple[str, ...] = ()
+    """networks beside the default one"""
 
 
 TABLES = {
     "quality": Source("quality", "quality", quality_table),
     "memory": Source("memory-systems", "scenario_memory", memory_table),
-    "compiled": Source("compiled", "compiled", compiled_table),
+    "compiled": Source("compiled", "compiled", compiled_table, tuple(networks.RANDOM)),
 }
 """By the name in README's comments."""
 
 
-def newest(source: Source, folder: Path) -> tuple[Record, str]:
-    """The last record of its kind, of the default backbone and a clean commit, and its name.
+def newest(source: Source, folder: Path, backbone: str = DEFAULT_BACKBONE) -> tuple[Record, str]:
+    """The last record of its kind, of that backbone and a clean commit, and its name.
 
     Raises: ReportError for none.
     """
@@ -161,7 +174,7 @@ def newest(source: Source, folder: Path) -> tuple[Record, str]:
         if not isinstance(record, dict) or record.get("kind") != source.kind:
             continue
         network = record.get("settings", {}).get("backbone", DEFAULT_BACKBONE)
-        if network == DEFAULT_BACKBONE and record["environment"]["clean_tree"]:
+        if network == backbone and record["environment"]["clean_tree"]:
             found.append((record["environment"]["date_utc"], file.name, record))
     if not found:
         raise ReportError(
@@ -181,7 +194,12 @@ def renewed(text: str, folder: Path) -> str:
                 f"expected one line {begin!r}, and behind it one {end!r}: put them around the table"
             )
         record, file = newest(source, folder)
-        made = source.table(record, (RESULTS / file).as_posix())
+        others = []
+        for network in source.others:
+            with suppress(ReportError):  # not measured yet
+                other, where = newest(source, folder, network)
+                others.append((other, (RESULTS / where).as_posix()))
+        made = source.table(record, (RESULTS / file).as_posix(), *others)
         text = text[: text.index(begin) + len(begin)] + f"\n{made}\n" + text[text.index(end) :]
     return text
 

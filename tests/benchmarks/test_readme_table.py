@@ -99,7 +99,13 @@ def test_compiled_takes_the_last_form() -> None:
         "forms": {"a": [], "b": []},
         "latency": {"64": {name: ratio(value) for name, value in found.items()}},
     }
-    assert rows_of(compiled_table(record, "r/x.json")) == ["| 64×64 | 1,234 ms | 0.80 | 0.85 | 0.40 |"]
+    row = "| 64×64 | 1,234 ms | 0.80 | 0.85 | 0.40 |"
+    assert rows_of(compiled_table(record, "r/x.json")) == [row]
+    other = record | {"settings": {"rounds": 4, "backbone": "nafnet-sidd-w32"}}
+    table = compiled_table(record, "r/x.json", (other, "r/y.json"))
+    assert rows_of(table) == [row, row.replace("64×64", "64×64, nafnet-sidd-w32")]
+    told = " ".join(table.split())
+    assert "29 M parameters, random weights; 2026-01-02, commit 0123456, 4 rounds, [record](r/y.json)" in told
 
 
 def test_the_newest_record_of_a_clean_commit_and_the_default_backbone_counts(tmp_path: Path) -> None:
