@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import numpy as np
 from colora.benchmarks import memory_laws
+from colora.benchmarks.memory_laws import FITTED_PX
 from colora.benchmarks.memory_measure import empty, make_models, readings
 from colora.benchmarks.memory_model import Facts, Law, facts_of
 from colora.benchmarks.memory_systems import MERGED, ORT_TURNS, REFIT, SYSTEMS
@@ -21,7 +22,6 @@ from colora.runtime.atomic import write_text
 NETWORKS = {"width 16": (16, (1, 1, 1, 8)), "width 64": (64, (1, 1, 1, 1))}
 """Name → width and encoder blocks of a NAFNet of random weights: powers of two, as networks in use have. Fitted to
 widths of 24 and 40 at 192 and 320 px, the model was up to a fifth too high for ONNX Runtime at width 32 and 256 px."""
-SIZES = (128, 256)
 COUNTS = (1, 2, 4, 8)
 COMPUTED = (REFIT, MERGED)
 """Systems that keep adapters, which the law counts rather than fits."""
@@ -97,7 +97,7 @@ def command(systems: tuple[str, ...], threads: int, write: bool) -> None:
             click.echo(f"{name}: exporting …", err=True)
             checkpoint = in_fresh_process("colora.benchmarks.memory_fit:make", name, folder)
             fleet = make_models(folder / "bundle", folder / "fleet", max(COUNTS), checkpoint)
-            for size in SIZES:
+            for size in FITTED_PX:
                 facts = facts_of(fleet.bundle, size)
                 click.echo(f"{name}, {size} px: {facts}", err=True)
                 for system in systems:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 from colora.benchmarks.memory_gpu import used_bytes
-from colora.benchmarks.memory_laws import LAWS
+from colora.benchmarks.memory_laws import FITTED_PX, LAWS
 from colora.benchmarks.memory_measure import (
     Fleet,
     Reading,
@@ -70,6 +70,11 @@ def section(bundle: Path, settings: Settings, report: Callable[[str], None]) -> 
     extrapolated = [row for row in rows if row.reading is None]
     if extrapolated:
         notes.append(f"{len(extrapolated)} of {len(rows)} rows are extrapolated by the model and marked so.")
+    if not FITTED_PX[0] <= settings.size <= FITTED_PX[1]:
+        fitted = f"{FITTED_PX[0]} to {FITTED_PX[1]} px"
+        notes.append(
+            f"The model was fitted at {fitted}; at {settings.size} px it may be further off than there."
+        )
     shuffled = sum(member.origin != "bundle" for member in fleet.members)
     if shuffled:
         notes.append(

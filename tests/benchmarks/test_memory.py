@@ -160,6 +160,7 @@ def test_section_measures_predicts_and_extrapolates(
         *((system, n) for system in (REFIT, ORT) for n in (1, 3, 64)),
         *((system, None) for system in GPU_SYSTEMS),
     ]
+    assert "The model was fitted at 128 to 256 px; at 64 px it may be further off than there." in found.notes
     no_gpu = rows[TORCH_CUDA, None]
     assert no_gpu["how"] == "not measured: no NVIDIA GPU answered (nvidia-smi, NVML)"
     assert no_gpu["GPU"] is None and no_gpu["RSS"] is None
