@@ -94,7 +94,7 @@ def told(found: Mapping[str, Bound]) -> list[tuple[str, ...]]:
     lines: list[tuple[str, ...]] = [
         ("convolutions", "n", "GFLOP", "MB", "arithmetic, ms", "memory, ms", "at least, ms", "% of product")
     ]
-    for kind, x in (found | {"all": sum(found.values(), Bound())}).items():
+    for kind, x in {**found, "all": sum(found.values(), Bound())}.items():
         numbers = (x.flops / 1e9, x.bytes / 1e6, x.ms_arithmetic, x.ms_memory, x.ms)
         share = 100 * x.ms_arithmetic / x.ms if x.ms else 0.0
         lines.append((kind, str(x.count), *(f"{value:.2f}" for value in numbers), f"{share:.0f}"))
