@@ -21,6 +21,7 @@ from colora.benchmarks.quality import FOLDER, TASK_OF, bar
 from colora.benchmarks.record import RESULTS, environment, warn_if_dirty, write_record
 from colora.benchmarks.scenarios import picture
 from colora.benchmarks.script import run
+from colora.benchmarks.tables import heading
 from colora.benchmarks.timing import interleave, paired_ratio, summary
 from colora.benchmarks.zoo_bundle import zoo_bundle
 from colora.devices.errors import ImageError
@@ -210,7 +211,7 @@ def command(
         "seen": [asdict(one) for one in seen + more],
     }
     write_record(output, "choice", where, content)
-    write_text(output.with_suffix(".md"), page(rows, bins, timed))
+    write_text(output.with_suffix(".md"), f"{heading('choice', where)}\n{page(rows, bins, timed)}")
     plot(rows, bins, output.with_suffix(".png"))
     click.echo(f"{output}, {output.with_suffix('.md')} and {output.with_suffix('.png')}")
 

@@ -78,5 +78,7 @@ def test_the_command_writes_what_it_found(bundle: Path, tmp_path: Path) -> None:
         (CLEAN, 2),
     ]
     assert set(record["cost"]) == {"restore 512²", "choose 512²", "choose 3840×2160"}
-    assert "| denoise_awgn25, inputs: noise | 2 |" in output.with_suffix(".md").read_text()
+    page = output.with_suffix(".md").read_text()
+    assert page.startswith("# choice: ")
+    assert "| denoise_awgn25, inputs: noise | 2 |" in page
     assert output.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
