@@ -21,7 +21,7 @@ from colora.runtime.golden import golden_input
 from colora.runtime.image import write_image
 from colora.train.adapt_config import AdaptConfig, budget_numbers, check, stored_share
 from colora.train.attribution import faig
-from colora.train.checkpoint import Checkpoint, save_backbone
+from colora.train.checkpoint import Checkpoint, run_folder, save_backbone
 from colora.train.contribution import Attribution
 from colora.train.distributed import rank_and_world, wait_for_all
 from colora.train.evaluate import compare, held_out_psnr, restorer, training_psnr
@@ -151,8 +151,7 @@ def adapt(
             )
         ranks = allocation_of(start.params)
     first = rank_and_world()[0] == 0
-    folder = output.with_suffix("")
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = run_folder(output)
     target = behind = None
     if ranks is None:
         with reporting(

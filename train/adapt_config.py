@@ -18,7 +18,7 @@ from colora.train.ranks import Allocation, has_rank, rank_of, stored_numbers
 
 @dataclass(frozen=True)
 class AdaptConfig:
-    """How to adapt."""
+    """How to adapt. Raises ColoraError for `beta` outside 0 to 1, and for `alpha` negative or not finite."""
 
     fit: FitConfig
     """for the adapter"""
@@ -40,6 +40,12 @@ class AdaptConfig:
     seed: int = 0
     patches: tuple[Stage, ...] = ()
     """progressive patches, in place of `batch` and `patch`"""
+
+    def __post_init__(self) -> None:
+        if self.beta is not None and not 0 <= self.beta <= 1:
+            raise ColoraError(f"β = {self.beta:g}: expected a share from 0 to 1, such as 0.01")
+        if self.alpha is not None and not 0 <= self.alpha < math.inf:
+            raise ColoraError(f"α = {self.alpha:g}: expected a finite number, at least 0")
 
     @property
     def probe(self) -> FitConfig:

@@ -55,7 +55,7 @@ def tilted(square: Pixels, size: int, degrees: float) -> Pixels:
     side, angle = len(square), np.radians(degrees)
     factor = side / (np.cos(angle) + abs(np.sin(angle))) / size
     middle, seen = (side - 1) / 2, max(1, round(factor))
-    turn = cv2.getRotationMatrix2D((middle, middle), degrees, 1 / factor)
+    turn = np.asarray(cv2.getRotationMatrix2D((middle, middle), degrees, 1 / factor), np.float64)
     turn[:, 2] += (size - 1) / 2 - middle
     return np.asarray(cv2.warpAffine(cv2.blur(square, (seen, seen)), turn, (size, size)), np.uint8)
 

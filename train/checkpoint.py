@@ -47,6 +47,25 @@ def arrays(module: nn.Module) -> dict[str, NDArray[np.float32]]:
     return {name: p.detach().float().cpu().numpy().copy() for name, p in module.named_parameters()}
 
 
+def run_folder(output: Path) -> Path:
+    """The folder beside the weight file `output`, of the same stem, which holds the states of its training; made.
+
+    Raises CheckpointError where the file couldn't be written when the training has ended.
+    """
+    if output.suffix != ".safetensors" or output.is_dir():
+        raise CheckpointError(
+            f"{output}: expected a file that ends in .safetensors, as the folder beside it has the name without"
+        )
+    folder = output.with_suffix("")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder}: no folder can be made here ({error.strerror}): give another output"
+        ) from error
+    return folder
+
+
 def save_backbone(path: Path, module: nn.Module, backbone: Backbone, training: Mapping[str, Any]) -> str:
     """Writes `module`'s parameters (atomically) with a note of how they were trained; returns their sha256."""
     tensors = arrays(module)

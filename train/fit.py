@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import torch
-from colora.devices.errors import unknown
+from colora.devices.errors import ColoraError, unknown
 from colora.train.distributed import from_first, mean_over_all, rank_and_world, wait_for_all
 from colora.train.echo import echoed, first_needed
 from colora.train.functional import Compiled
@@ -26,7 +26,10 @@ KEEPS: tuple[Keep, ...] = get_args(Keep)
 
 @dataclass(frozen=True)
 class FitConfig:
-    """How to train. Betas, clipping, peak rate and cosine are those of NAFNet's public options."""
+    """How to train. Betas, clipping, peak rate and cosine are those of NAFNet's public options.
+
+    Raises ColoraError for a rate that is negative or not finite.
+    """
 
     steps: int
     """optimizer steps"""
@@ -64,6 +67,10 @@ class FitConfig:
     """steps between validations; the last step always validates"""
     patience: int | None = None
     """validations in a row without a new best after which it stops early; None: never"""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.lr < math.inf:
+            raise ColoraError(f"learning rate {self.lr}: expected a finite number, at least 0, such as 1e-3")
 
     @property
     def recipe(self) -> dict[str, object]:

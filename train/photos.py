@@ -33,7 +33,10 @@ def picture_files(folder: Path) -> list[Path]:
 
 def read_rgb(path: Path) -> Pixels:
     """H×W×3 RGB uint8, upright. Raises ImageError where OpenCV can't decode the file, and for grey and 16-bit ones."""
-    coded = np.fromfile(path, np.uint8)
+    try:
+        coded = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise ImageError(f"{path}: can't be read ({error.strerror}): replace it, or leave it out") from error
     pixels = cv2.imdecode(coded, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH) if coded.size else None
     if pixels is None:
         raise ImageError(f"{path}: not a picture that OpenCV can read: replace it, or leave it out")

@@ -11,7 +11,7 @@ import torch
 from colora.runtime.weights import weights_sha256
 from colora.train.augment import augmented_crop
 from colora.train.backbones import DEFAULT_BACKBONE, Backbone, find_backbone
-from colora.train.checkpoint import arrays, save_backbone
+from colora.train.checkpoint import arrays, run_folder, save_backbone
 from colora.train.degradations import (
     DECAY,
     DEGRADATIONS,
@@ -97,6 +97,7 @@ def pretrain(
     told = f"{len(clean)} photographs to train on, {len(kept)} held out"
     stages = tuple(patches) or (Stage(patch, batch),)
     require_usable(clean, told, stages, spec.pad.multiple_of)
+    folder = run_folder(output)
 
     def degrade(image: Image, rng: Generator) -> tuple[Image, str]:
         return spoil(image, rng) if spoil else prod(image, rng, names, max_count, mode, decay)
@@ -126,10 +127,10 @@ def pretrain(
         "seed": seed,
     }
     batches = Batches(draw, stages, config.made, seed)
-    kept = fit(model, batches, config, output.with_suffix(""), validate, report, recipe)
+    kept_step = fit(model, batches, config, folder, validate, report, recipe)
     if rank_and_world()[0]:
         return weights_sha256(arrays(model))
-    return save_backbone(output, model, spec, recipe | {"fit": asdict(config), "kept_step": kept})
+    return save_backbone(output, model, spec, recipe | {"fit": asdict(config), "kept_step": kept_step})
 
 
 def told_diversity(names: Sequence[str], max_count: int, mode: Mode, decay: float) -> str:

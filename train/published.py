@@ -140,10 +140,9 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such file") from error
     except Exception as error:  # torch raises many kinds for what is damaged or holds more than weights
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
-            f"{path}: refused: not a file of plain weights ({reason}); expected a dictionary of tensors"
-        ) from error
+            f"{path}: refused: not a file of plain weights ({type(error).__name__}); expected a dictionary of tensors"
+        ) from error  # whose text advises to run what is in the file
     if isinstance(loaded, dict):
         loaded = next((loaded[key] for key in WRAPPINGS if key in loaded), loaded)
     if (

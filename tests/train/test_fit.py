@@ -1,6 +1,7 @@
 """The loop: it learns, it goes on after a stop as if nothing had happened, and it says what is wrong."""
 
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from colora.devices.errors import CheckpointError, UnknownName
+from colora.devices.errors import CheckpointError, ColoraError, UnknownName
 from colora.runtime.weights import read_tensors, write_tensors
 from colora.train.echo import echoed, first_needed
 from colora.train.fit import FitConfig, Progress, fit
@@ -410,3 +411,9 @@ def test_echo_draws_from_the_batches_made_up_to_now() -> None:
     begun = first_needed(101, 2)
     again = list(echoed(iter(fresh[begun:]), 101, 2, seed=3))
     assert all(torch.equal(a, b) for (a, _), (b, _) in zip(again, steps[101:], strict=True))
+
+
+@pytest.mark.parametrize("rate", [-1.0, math.nan, math.inf])
+def test_refuses_a_rate_that_is_none(rate: float) -> None:
+    with pytest.raises(ColoraError, match=f"learning rate {rate}: expected a finite number, at least 0"):
+        FitConfig(1, lr=rate)

@@ -61,6 +61,10 @@ def test_a_list_gives_what_the_folder_gives(folder: Path) -> None:
             lambda f: (f / "input" / "b.png").write_bytes(b"no picture"),
             r"input/b\.png: not a picture that OpenCV can",
         ),
+        (
+            lambda f: ((f / "input" / "b.png").unlink(), (f / "input" / "b.png").mkdir()),
+            r"input/b\.png: can't be read \(Is a directory\): replace it, or leave it out",
+        ),
         (lambda f: (f / "input" / "b.png").write_bytes(b""), r"input/b\.png: not a picture that OpenCV can"),
         (
             lambda f: (f / "target").rename(f / "clean"),
