@@ -91,7 +91,7 @@ def sentence(found: Mapping[str, Found]) -> str:
     told = []
     for what, ratios in figures.items():
         losses = sorted((x, n) for n, x in ratios.items() if x < 1)
-        lost = ", ".join(f"{n} ({x:.2f}×)" for x, n in losses)
+        lost = ", ".join(f"{n} ({x:.2f}×)" if x >= 0.01 else f"{n} ({x:.1g}×)" for x, n in losses)
         told.append(
             f"in {what} it loses to {lost}" if losses else f"in {what} none of {len(ratios)} beats it"
         )

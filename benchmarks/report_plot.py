@@ -12,8 +12,8 @@ WIDTH, HEIGHT = 420, 270
 TOP, RIGHT, BOTTOM = 28, 14, 42
 LETTER = 6.2
 """Mean width of a letter of a label."""
-STYLES = 8
-"""Colours, of which each has a shape of its own; more series begin again."""
+STYLES = 32
+"""8 colours by 4 shapes, no two alike; more series begin again."""
 MARKED = 40
 """A line of more points has no marks."""
 NAMED = 7

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +120,8 @@ def test_the_sentence_names_losses() -> None:
         "colora refit against 2 peers: in a picture it loses to ncnn (0.50×); in a change of task none of 2 beats it; "
         "in memory it loses to ncnn (0.50×)."
     )
+    at_once = replace(found()["ncnn"], switch_ms=[1e-4] * 3)
+    assert "in a change of task it loses to ncnn (0.0001×)" in sentence(found() | {"ncnn": at_once})
 
 
 def test_a_row_is_measured_or_says_why_not() -> None:

@@ -200,6 +200,14 @@ def test_pictures_controls_and_plots_have_names(report: Report) -> None:
         assert {"aria-label", "aria-labelledby", "alt", "aria-hidden"} & told.keys(), told
 
 
+def test_eleven_series_look_different(report: Report) -> None:
+    peers = tuple(Series(f"peer {i}", (1.0 + i,), (2.0,)) for i in range(11))
+    section = Section("peers", "Peers", "", plots=(Plot("t", "ms", "ms", peers, "scatter"),))
+    text = render(replace(report, sections=(section,)))
+    drawn = re.findall(r'<li><svg viewBox="[^"]*" class="(s\d)" aria-hidden="true">(<[^>]*>)</svg>peer', text)
+    assert len(drawn) == len(set(drawn)) == 11  # colour and shape
+
+
 def test_text_of_a_scenario_is_never_markup(report: Report) -> None:
     text = render(report)
     assert Page(text).scripts == 1 and "&lt;script&gt;alert" in text
