@@ -193,6 +193,21 @@ def test_edits_are_seen_and_batches_taken_apart(tmp_path: Path) -> None:
     assert np.array_equal(both[1:], backend.run(1 - IMAGE)) and len(both) == 2
 
 
+def test_edits_of_a_kernel_that_is_made_tap_by_tap_are_seen(tmp_path: Path) -> None:
+    few, mix = (
+        RNG.standard_normal((3, C, 3, 3), np.float32) / C,
+        RNG.standard_normal((3, 3, 1, 1), np.float32),
+    )
+    last = "o1 = Conv (o, w5)\n of = Conv <pads=[1,1,1,1]> (o, few)\n oc = Cos (of)\n o2 = Conv (oc, mix)"
+    graph = write(tmp_path, {"last": f"{last}\n output = Add (o1, o2)"}, {"few": few, "mix": mix})
+    weights, edited = WEIGHTS | {"few": few}, WEIGHTS | {"few": few[::-1].copy()}
+    backend = OrtBackend(graph, ImageConvention(), weights, True, 1)
+    before = backend.run(IMAGE)
+    backend.set_weights([("few", edited["few"])])
+    after = OrtBackend(graph, ImageConvention(), edited, False, 1).run(IMAGE)
+    assert np.array_equal(backend.run(IMAGE), after) and not np.allclose(before, after, **CLOSE)
+
+
 def test_a_graph_that_can_not_change_is_rewritten_too(tmp_path: Path) -> None:
     graph = write(tmp_path, {}, {})
     backend = OrtBackend(graph, ImageConvention(), {}, False, 1)
