@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from colora.devices.errors import ParityError
@@ -35,9 +34,6 @@ from colora.runtime.workload import graph_workload
 from colora.train.backbones import DEFAULT_BACKBONE
 from colora.train.photos import Pair
 from torch import nn
-
-if TYPE_CHECKING:
-    pass
 
 PARITY = "parity.json"
 
