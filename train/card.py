@@ -66,8 +66,8 @@ def draw(curves: Sequence[Curve], path: Path) -> None:
         if curve.held_out:
             label = f"{curve.name}: held out, kept step {curve.kept_step:,}"
             (line,) = axes.plot(*zip(*curve.held_out, strict=True), marker="o", markersize=3, label=label)
-            kept = [(step, db) for step, db in curve.held_out if step == curve.kept_step]
-            axes.plot(*zip(*kept, strict=True), "o", markersize=8, fillstyle="none", color=line.get_color())
+            kept = dict(curve.held_out).get(curve.kept_step, float("nan"))  # not validated: no ring
+            axes.plot(curve.kept_step, kept, "o", markersize=8, fillstyle="none", color=line.get_color())
     axes.set(xlabel="optimizer step", ylabel="PSNR (dB)")
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
