@@ -1,8 +1,9 @@
 """More pictures from few photographs: other scales, tilts, light and colours, drawn before anything degrades them.
 
 A network that has seen a photograph often enough knows by heart how bright it was and how far its haze reached, which
-the degraded picture doesn't tell. A/B: a NAFNet of width 12 on six photographs, 1,500 steps of four 48×48 patches, PROD,
-one seed: held out 21.5 dB at the end with augmentation and 19.5 without; the best of ten validations was 21.6 with both.
+the degraded picture doesn't tell. A/B: a NAFNet of width 12 on six photographs, 1,500 steps of four 48×48 patches,
+PROD, one seed: held out 21.5 dB at the end with augmentation and 19.5 without; the best of ten validations was 21.6
+with both.
 
 Real pairs are turned and mirrored only (`pair_crop`): more would make other pairs.
 """
