@@ -75,7 +75,8 @@ def exposed(photo: Pixels, mean: float) -> Pixels:
         middle = (low + high) / 2
         brighter = np.average(levels**2.0**middle, weights=counts) > mean
         low, high = (middle, high) if brighter else (low, middle)
-    return np.rint(255 * levels**2.0**low).astype(np.uint8)[photo]
+    curve = np.rint(255 * levels**2.0**low).astype(np.uint8)
+    return np.asarray(curve[photo])
 
 
 def from_photos(
