@@ -37,7 +37,9 @@ def test_each_sign_is_told() -> None:
     slower = [9.8] * 10 + [10.0] * 10 + [10.2] * 10
     assert flag(after(), slower) == "the machine's speed wandered by 4% within the run"
     told = noise(QUIET, after(), slower).sentence()
-    assert told.startswith("Noisy machine: the machine's speed") and told.endswith("of times are widened by its pace.")
+    assert told.startswith("Noisy machine: the machine's speed") and told.endswith(
+        "of times are widened by its pace."
+    )
 
 
 def test_throttling_during_the_run_is_told() -> None:
