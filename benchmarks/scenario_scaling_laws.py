@@ -14,7 +14,7 @@ FLOOR = 0.01
 SIGNIFICANT = 0.01
 """Probability, of all places for a break together, that a law without one looks as bent."""
 LEAST_FOR_BREAK = 6
-"""Points; two on either side of it at least."""
+"""Points; two on either side of it at least, three of a step."""
 PLACES = 200
 """Where a break is tried, evenly in log x."""
 
@@ -31,12 +31,14 @@ class Break:
     after: float
     """exponent beyond it"""
     chance: float
-    """probability that points of an unbent law look as bent"""
+    """probability that points of a law without it look as if they had it"""
+    step: float = 1.0
+    """factor of y there: 1 where the law is continuous, as it is not where pictures begin to be cut into tiles"""
 
 
 @dataclass(frozen=True)
 class Law:
-    """y = a·x^b up to the break, if there is one, and from there on continuous with another exponent."""
+    """y = a·x^b up to the break, if there is one, and from there on with another exponent, after a step or without."""
 
     a: float
     b: float
@@ -52,7 +54,7 @@ class Law:
         """y at x, also outside of what was measured."""
         y: float = self.a * x**self.b
         if self.bend is not None and x > self.bend.x:
-            y *= (x / self.bend.x) ** (self.bend.after - self.b)
+            y *= self.bend.step * (x / self.bend.x) ** (self.bend.after - self.b)
         return y
 
 
@@ -61,7 +63,8 @@ def fit_law(x: Sequence[float], y: Sequence[float]) -> Law:
 
     The break is the place with the least residual among PLACES, and is told where the F test against no break, times
     the number of gaps it could lie in (Bonferroni), stays below SIGNIFICANT. With two more parameters and n − 4 degrees
-    of freedom the test's probability is (residual with / residual without) ** ((n − 4) / 2).
+    of freedom the test's probability is (residual with / residual without) ** ((n − 4) / 2). A step, two lines apart,
+    is told where the same test says so against the bent law, or the straight one.
     Raises: ValueError for points of which there is no law.
     """
     if len(x) != len(y) or len(set(x)) < 2 or min(*x, *y) <= 0 or not all(map(math.isfinite, (*x, *y))):
@@ -87,10 +90,22 @@ def fit_law(x: Sequence[float], y: Sequence[float]) -> Law:
     found, best = _solve(np.column_stack([line, np.maximum(u - place, 0)]), v)
     noise = n * FLOOR**2
     chance = ((best + noise) / (residual + noise)) ** ((n - 4) / 2) * (len(distinct) - 3)
+    if chance < SIGNIFICANT:
+        bend = Break(math.exp(place), found[1] + found[2], chance)
+        law, residual = Law(math.exp(found[0]), found[1], law.low, law.high, b, n, bend), best
+    gaps = [k for k in range(3, n - 2) if u[k - 1] < u[k] and u[0] < u[k - 1] and u[k] < u[-1]]
+    if not gaps:
+        return law
+    apart = {k: (_solve(line[:k], v[:k]), _solve(line[k:], v[k:])) for k in gaps}
+    k = min(gaps, key=lambda k: apart[k][0][1] + apart[k][1][1])
+    ((c, b), left), ((other, after), right) = apart[k]
+    chance = ((left + right + noise) / (residual + noise)) ** ((n - 4) / 2) * len(gaps)
     if chance >= SIGNIFICANT:
         return law
-    bend = Break(math.exp(place), found[1] + found[2], chance)
-    return Law(math.exp(found[0]), found[1], law.low, law.high, b, n, bend)
+    place = float(u[k - 1] + u[k]) / 2
+    step = math.exp(other + after * place - c - b * place)
+    bend = Break(math.exp(place), after, chance, step)
+    return Law(math.exp(c), b, law.low, law.high, law.straight, n, bend)
 
 
 def _solve(columns: Array, v: Array) -> tuple[list[float], float]:

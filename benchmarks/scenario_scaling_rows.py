@@ -53,8 +53,9 @@ QUANTITIES = (
 
 MEASURED = {
     "law": "y = a·x^b: least squares of logarithms, 95 % interval of b by Student's t. A bend is the place that leaves "
-    f"the least residual, told where chance would bend a straight law so with less than 1 % (F test, Bonferroni over "
-    f"the gaps between points), from {LEAST_FOR_BREAK} points on.",
+    "the least residual, told where chance would bend a straight law so with less than 1 % (F test, Bonferroni over "
+    f"the gaps between points), from {LEAST_FOR_BREAK} points on; with a step where two lines apart fit so much better "
+    "again.",
     "cases": "Each in a fresh process with ONNX Runtime, pictures of noise. Time: median of runs, the first left out "
     "where there are more. One case after another: what else a machine does meanwhile widens the intervals.",
     PIXELS: "Session.restore of one task, squares, at the end 7680×4320; above the tile limit in tiles. Memory: VmHWM, "
@@ -85,6 +86,7 @@ COLUMNS = (
     Column("bends at", "", "x where two exponents fit significantly better than one"),
     Column("before", "", "exponent below the bend"),
     Column("after", "", "exponent above the bend"),
+    Column("step", "×", "factor of the cost there, where the law is not continuous"),
     Column("at", "", "end of the range"),
     Column("costs", "", "at the end of the range"),
     Column("unit"),
@@ -151,7 +153,8 @@ def row(
     return (
         *(walk.axis, walk.way, quantity.name, law.points, labels[points[0][0]], labels[last]),
         *(round(law.straight, 3), *interval),
-        *((float(f"{bend.x:.3g}"), round(law.b, 3), round(bend.after, 3)) if bend else (None, None, None)),
+        *((float(f"{bend.x:.3g}"), round(law.b, 3), round(bend.after, 3)) if bend else (None,) * 3),
+        None if bend is None or bend.step == 1 else float(f"{bend.step:.3g}"),
         *(labels[last] if reached else end[1], float(f"{cost:.4g}"), quantity.unit),
         "measured" if reached else "extrapolated",
     )
@@ -174,7 +177,7 @@ def series_of(
     """Points with their intervals, the law through them, and what is extrapolated up to x = end."""
     x, y, low, high = (tuple(side) for side in zip(*points, strict=True))
     yield Series(way, x, y, low, high)
-    bend = [law.bend.x] if law.bend else []
+    bend = [law.bend.x, math.nextafter(law.bend.x, math.inf)] if law.bend else []
     places = sorted({x[0], *bend, x[-1]})
     yield Series(f"{way}: law", tuple(places), tuple(map(law, places)))
     if end > x[-1]:

@@ -11,6 +11,7 @@ def draw(section: Section, path: Path) -> None:
     """All plots of the section in one PNG: what was measured as points, laws as lines."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogFormatter
 
     columns = 3
     lines = -(-len(section.plots) // columns)
@@ -20,6 +21,10 @@ def draw(section: Section, path: Path) -> None:
         axes = figure.add_subplot(lines, columns, number, title=plot.title, xlabel=plot.x, ylabel=plot.y)
         axes.set_xscale("log" if plot.log_x else "linear")
         axes.set_yscale("log" if plot.log_y else "linear")
+        if plot.log_x:
+            axes.xaxis.set_minor_formatter(
+                LogFormatter()
+            )  # 20 and not 2×10¹, beside which the next has no room
         ways = list(dict.fromkeys(series.name.partition(":")[0] for series in plot.series))
         for series in plot.series:
             way, _, told = series.name.partition(": ")

@@ -94,6 +94,18 @@ def test_noise_bends_nothing_and_lies_within_the_interval() -> None:
     assert sum(law.bend is not None for law in laws) <= 7
 
 
+@settings(max_examples=30, deadline=None)
+@given(b=exponents, step=st.sampled_from((0.1, 0.5, 2, 10)), k=st.integers(3, 8))
+def test_a_step_is_found_where_it_is(b: float, step: float, k: int) -> None:
+    x = axis(64, 11)
+    place = x[k - 1] * 2**0.5
+    y = [each**b * (1 if each < place else step) for each in x]
+    law = fit_law(x, y)
+    assert law.bend is not None and law.bend.step == pytest.approx(step, rel=1e-6)
+    assert (law.bend.x, law.bend.after, law.b) == pytest.approx((place, b, b), rel=1e-6, abs=1e-6)
+    assert [law(each) for each in x] == pytest.approx(y, rel=1e-6)
+
+
 def test_a_small_step_is_no_bend() -> None:
     x = axis(64, 8)
     assert fit_law(x, [each * (1.005 if each > 1000 else 1) for each in x]).bend is None
