@@ -155,13 +155,21 @@ def open_holder(
 
 
 def empty(package: str) -> dict[str, int]:
-    """Memory of a process that imported numpy and the package, and does nothing."""
+    """Memory of a process that imported numpy and the package, and does nothing; PyTorch has run one convolution.
+
+    PyTorch's code is a mapped file of 400 MB, of which a system maps now more, now less in advance when it is first run:
+    5 to 20 MB that are no model's.
+    """
     import importlib
 
     if package == "openvino":
         from colora.runtime.backend_openvino import _core
 
         _core()
+    elif package == "torch":
+        from colora.benchmarks.memory_torch import convolve
+
+        convolve()
     else:
         importlib.import_module(package)
     return asdict(memory_now())
