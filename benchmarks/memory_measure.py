@@ -72,7 +72,7 @@ class Reading:
 
 
 def empty(package: str) -> Memory:
-    """A process that imported numpy and the package, see `empty` of memory_held.py. Raises: BackendError where it is not installed."""
+    """A process that imported numpy and the package (`empty` of memory_held.py). Raises: BackendError without it."""
     return Memory(**in_fresh_process(f"{MODULE}:empty", package))
 
 

@@ -28,7 +28,11 @@ COLUMNS = (
         "peak, switching", "MB", "VmHWM, set back before, over a change to the first task and its picture"
     ),
     Column("GPU", "MB", HOW),
-    Column("empty process", "MB", "Rss of a process that only imported numpy and the package; PyTorch ran one convolution"),
+    Column(
+        "empty process",
+        "MB",
+        "Rss of a process that only imported numpy and the package; PyTorch convolved once",
+    ),
     Column(
         "ratio",
         "×",
