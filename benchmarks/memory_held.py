@@ -157,8 +157,8 @@ def open_holder(
 def empty(package: str) -> dict[str, int]:
     """Memory of a process that imported numpy and the package, and does nothing; PyTorch has run one convolution.
 
-    PyTorch's code is a mapped file of 400 MB, of which more comes in when it is first run: 12 MB that are no model's,
-    and on another day none.
+    PyTorch's code is a mapped file of 400 MB, of which more comes in when it is first run: 12 MB that are no model's
+    (2026-11-23, PyTorch 2.13).
     """
     import importlib
 
