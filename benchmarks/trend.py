@@ -38,9 +38,19 @@ HEADLINES: dict[str, tuple[Headline, ...]] = {
     ),
     "footprint": (
         Headline(
-            "Eight tasks against others",
+            "Eight tasks against eight sessions at their best, in use",
             "×",
-            r"demands / (.+: colora / (?:8 sessions|one session).*) / value",
+            r"demands / (.+), 8 tasks, each task has run once: colora / 8 sessions.* / value",
+        ),
+        Headline(
+            "The same, once activations were given back",
+            "×",
+            r"demands / (.+), 8 tasks, then activations were given back: colora / 8 sessions.* / value",
+        ),
+        Headline(
+            "Eight tasks against one session and adapters, in use",
+            "×",
+            r"demands / (.+), 8 tasks, each task has run once: colora / one session.* / value",
         ),
     ),
     "compiled": (
