@@ -155,11 +155,7 @@ def open_holder(
 
 
 def empty(package: str) -> dict[str, int]:
-    """Memory of a process that imported numpy and the package, and does nothing; PyTorch has run one convolution.
-
-    PyTorch's code is a mapped file of 400 MB, of which more comes in when it is first run: 12 MB that are no model's
-    (2026-11-23, PyTorch 2.13).
-    """
+    """Memory of a process that imported numpy and the package, and does nothing; of PyTorch all code is read, see `settle`."""
     import importlib
 
     if package == "openvino":
@@ -167,9 +163,9 @@ def empty(package: str) -> dict[str, int]:
 
         _core()
     elif package == "torch":
-        from colora.benchmarks.memory_torch import convolve
+        from colora.benchmarks.memory_torch import settle
 
-        convolve()
+        settle()
     else:
         importlib.import_module(package)
     return asdict(memory_now())

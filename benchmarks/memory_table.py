@@ -31,7 +31,7 @@ COLUMNS = (
     Column(
         "empty process",
         "MB",
-        "Rss of a process that only imported numpy and the package; PyTorch convolved once",
+        "Rss of a process that only imported numpy and the package; all of PyTorch's code",
     ),
     Column(
         "ratio",
