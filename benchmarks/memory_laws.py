@@ -10,7 +10,7 @@ changes.
 from colora.benchmarks.memory_model import Law
 
 FITTED_PX = (128, 256)
-"""Sides of the pictures that they were fitted to; at 64 px PyTorch took 15 % more than predicted, with one task."""
+"""Sides of the pictures that they were fitted to; at 64 px PyTorch took 15 % more with one task, its code counted."""
 
 LAWS: dict[str, Law] = {
     "colora, one backbone (refit)": Law(
