@@ -155,7 +155,7 @@ def open_holder(
 
 
 def empty(package: str) -> dict[str, int]:
-    """Memory of a process that imported numpy and the package and does nothing; of PyTorch all code is read (`settle`)."""
+    """Memory of a process that imported numpy and the package, no more; of PyTorch all code is read (`settle`)."""
     import importlib
 
     if package == "openvino":
