@@ -155,7 +155,7 @@ def open_holder(
 
 
 def empty(package: str) -> dict[str, int]:
-    """Memory of a process that imported numpy and the package, no more; of PyTorch all code is read (`settle`)."""
+    """Memory of a process that imported numpy and the package, no more; of PyTorch all code is read too."""
     import importlib
 
     if package == "openvino":
@@ -163,9 +163,9 @@ def empty(package: str) -> dict[str, int]:
 
         _core()
     elif package == "torch":
-        from colora.benchmarks.memory_torch import settle
+        from colora.benchmarks.memory_torch import read_all_code
 
-        settle()
+        read_all_code()
     else:
         importlib.import_module(package)
     return asdict(memory_now())

@@ -68,7 +68,7 @@ POPULATE_READ = 22
 """madvise's MADV_POPULATE_READ, from Linux 5.14 on; before, nothing happens."""
 
 
-def settle() -> None:
+def read_all_code() -> None:
     """All of PyTorch's code into memory. How much of its 400 MB file a system maps beside what runs depends on how the
     file lies in its cache: in two environments of one machine a model's first run brought 10 or 22 MB of it."""
     libc = ctypes.CDLL("libc.so.6")
@@ -83,7 +83,7 @@ def _layout(backbone: str) -> Backbone:
 
 
 def _given(tensor: Array, threads: int, device: str) -> Tensor:
-    settle()
+    read_all_code()
     if threads:
         torch.set_num_threads(threads)
     return torch.from_numpy(tensor).to(device)

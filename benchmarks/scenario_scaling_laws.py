@@ -93,19 +93,26 @@ def fit_law(x: Sequence[float], y: Sequence[float]) -> Law:
     if chance < SIGNIFICANT:
         bend = Break(math.exp(place), found[1] + found[2], chance)
         law, residual = Law(math.exp(found[0]), found[1], law.low, law.high, b, n, bend), best
-    gaps = [k for k in range(3, n - 2) if u[k - 1] < u[k] and u[0] < u[k - 1] and u[k] < u[-1]]
+    return _stepped(law, line, v, residual + noise, noise)
+
+
+def _stepped(law: Law, line: Array, v: Array, residual: float, noise: float) -> Law:
+    """Two lines apart where they fit much better than `law`, else `law`. line: ones and log x; v: log y; in order."""
+    u, n = line[:, 1], len(v)
+    gaps = [k for k in range(3, n - 2) if u[0] < u[k - 1] < u[k] < u[-1]]
     if not gaps:
         return law
     apart = {k: (_solve(line[:k], v[:k]), _solve(line[k:], v[k:])) for k in gaps}
-    k = min(gaps, key=lambda k: apart[k][0][1] + apart[k][1][1])
-    ((c, b), left), ((other, after), right) = apart[k]
-    chance = ((left + right + noise) / (residual + noise)) ** ((n - 4) / 2) * len(gaps)
+    first = min(gaps, key=lambda k: apart[k][0][1] + apart[k][1][1])
+    ((c, b), left), ((other, after), right) = apart[first]
+    chance = ((left + right + noise) / residual) ** ((n - 4) / 2) * len(gaps)
     if chance >= SIGNIFICANT:
         return law
-    place = float(u[k - 1] + u[k]) / 2
+    place = float(u[first - 1] + u[first]) / 2
     step = math.exp(other + after * place - c - b * place)
-    bend = Break(math.exp(place), after, chance, step)
-    return Law(math.exp(c), b, law.low, law.high, law.straight, n, bend)
+    return Law(
+        math.exp(c), b, law.low, law.high, law.straight, n, Break(math.exp(place), after, chance, step)
+    )
 
 
 def _solve(columns: Array, v: Array) -> tuple[list[float], float]:
