@@ -113,8 +113,8 @@ def grain(image: Image, rng: Generator) -> tuple[Image, str]:
 
 
 def low_light(image: Image, rng: Generator) -> tuple[Image, str]:
-    """Under-exposure in linear light by 1-7 stops (LOL's pairs, Wei et al. 2018, are about six apart), then shot and
-    read noise of a raised gain, development, and 8 bits.
+    """Under-exposure in linear light by 1-9 stops (of LOL's training pairs, Wei et al. 2018, nine in ten are 2.7 to 9.5
+    apart, the median 6.2), then shot and read noise of a raised gain, development, and 8 bits.
 
     Half of the draws are as if the camera had developed the short exposure otherwise than the long one (our choice):
     the picture's numbers are light to a power of 1.8-2.7 below a shoulder that lifts mid-tones by up to 1.8 times, the
@@ -122,7 +122,7 @@ def low_light(image: Image, rng: Generator) -> tuple[Image, str]:
     Independent of that, noise is low-passed by σ 0.4-1 px in four draws of ten, as demosaicing and noise reduction
     leave it, and JPEG of quality 80-97 follows in 35 %.
     """
-    stops, peak, read = rng.uniform(1, 7), log_uniform(rng, 500, 20_000), rng.uniform(0, 3)
+    stops, peak, read = rng.uniform(1, 9), log_uniform(rng, 500, 20_000), rng.uniform(0, 3)
     taken = developed = GAMMA
     shoulder, black, gains = 0.0, 0.0, np.ones(3)
     if other := rng.random() < 0.5:
