@@ -113,7 +113,7 @@ def make_files(seed: int) -> Iterator[tuple[str, bytes]]:
     smooth = 128 + 60 * np.sin(x / 9 + c) + 50 * np.cos(y / 7) + rng.normal(0, 4, x.shape)
     rgb = np.clip(smooth, 0, 255).astype(np.uint8)
     deep = rgb.astype(np.uint16) * 257 + rng.integers(0, 99, rgb.shape, dtype=np.uint16)
-    colour, opaque = Image.fromarray(rgb), Image.fromarray(np.dstack([rgb, np.full_like(rgb[..., 0], 255)]))
+    colour, clear = Image.fromarray(rgb), Image.fromarray(np.dstack([rgb, rgb[::-1, :, 0]]))
     turned = Image.Exif()
     turned[ORIENTATION] = 6
 
@@ -129,7 +129,9 @@ def make_files(seed: int) -> Iterator[tuple[str, bytes]]:
     yield "turned.jpg", saved(colour, "JPEG", exif=turned)
     yield "plain.png", saved(colour, "PNG")
     yield "palette.png", saved(colour.quantize(64), "PNG")
-    yield "opaque.png", saved(opaque, "PNG")
+    yield "clear.png", saved(clear, "PNG")
+    yield "clear_grey.png", saved(clear.convert("LA"), "PNG")
+    yield "clear_deep.png", cv2.imencode(".png", np.dstack([deep, deep[::-1, :, 0]]))[1].tobytes()
     yield "bits.png", saved(colour.convert("1"), "PNG")
     yield "turned.png", saved(colour, "PNG", exif=turned)
     yield "grey16.png", saved(Image.fromarray(deep[..., 0]), "PNG")
@@ -137,6 +139,7 @@ def make_files(seed: int) -> Iterator[tuple[str, bytes]]:
     yield "animated.png", saved(colour, "PNG", save_all=True, append_images=[colour.rotate(180)])
     yield "lossy.webp", saved(colour, "WEBP", quality=80)
     yield "lossless.webp", saved(colour, "WEBP", lossless=True)
+    yield "clear.webp", saved(clear, "WEBP", lossless=True, exact=True)
     yield (
         "animated.webp",
         saved(colour, "WEBP", save_all=True, append_images=[colour.rotate(180)], lossless=True),
@@ -145,6 +148,7 @@ def make_files(seed: int) -> Iterator[tuple[str, bytes]]:
     yield "palette.gif", saved(colour.quantize(32), "GIF")
     for compression in ("raw", "tiff_lzw", "tiff_adobe_deflate", "jpeg", "packbits"):
         yield f"{compression}.tif", saved(colour, "TIFF", compression=compression)
+    yield "clear.tif", saved(clear, "TIFF", compression="tiff_lzw")
     for name, options in (
         ("deep", {}),
         ("tiles", {"tile": (16, 16)}),
@@ -157,32 +161,34 @@ def make_files(seed: int) -> Iterator[tuple[str, bytes]]:
 
 
 def decoded(data: bytes) -> Iterator[Array]:
-    """What others make of a file: OpenCV, tifffile, and Pillow by its plainest calls."""
+    """What others make of a file, with alpha and without: OpenCV, tifffile, and Pillow by its plainest calls."""
     import cv2
     import tifffile
     from PIL import Image, ImageOps
 
-    for flags in (cv2.IMREAD_COLOR, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH):
+    for flags in (cv2.IMREAD_COLOR, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH, cv2.IMREAD_UNCHANGED):
         try:
             levels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
         except cv2.error:
             levels = None
-        if levels is not None:
-            yield np.ascontiguousarray(levels[:, :, ::-1])
+        if levels is not None and levels.ndim == 3:
+            yield levels[:, :, [2, 1, 0, 3][: levels.shape[2]]]
     if data[:2] in (b"II", b"MM"):
         with suppress(Exception):  # a decoder that refuses gives nothing
-            yield rgb_of(np.asarray(tifffile.imread(io.BytesIO(data), key=0)))
+            levels = channels_last(np.asarray(tifffile.imread(io.BytesIO(data), key=0)))
+            yield from (levels, levels[:, :, :3])
     with suppress(Exception), Image.open(io.BytesIO(data)) as picture:
         if picture.width * picture.height <= MAX_PIXELS:
-            yield rgb_of(np.asarray(ImageOps.exif_transpose(picture).convert("RGB")))
+            upright = ImageOps.exif_transpose(picture)
+            yield from (np.asarray(upright.convert("RGB")), np.asarray(upright.convert("RGBA")))
 
 
-def rgb_of(levels: Array) -> Array:
-    """H×W×3 of grey, planes first, or colour with alpha."""
+def channels_last(levels: Array) -> Array:
+    """H×W×3 or H×W×4 of grey, planes first, or colour, with alpha or without."""
     if levels.ndim == 3 and levels.shape[0] in (3, 4) < levels.shape[2:]:
         levels = np.moveaxis(levels, 0, 2)
     levels = levels[:, :, None] if levels.ndim == 2 else levels
-    return np.repeat(levels, 3, axis=2) if levels.shape[2] == 1 else levels[:, :, :3]
+    return np.repeat(levels, (3, 1)[: levels.shape[2]], axis=2) if levels.shape[2] < 3 else levels
 
 
 def same(found: Array, trusted: Array) -> bool:

@@ -31,6 +31,8 @@ BIG_BYTES = 2**32 - 2**25
 ORIENTATION = 274
 UPRIGHT_GREY, UPRIGHT_RGB, UPRIGHT_YCBCR = 1, 2, 6
 """Photometric interpretations: black is 0, RGB, JPEG's colours."""
+UNSPECIFIED, ASSOCIATED = 0, 1
+"""Samples beyond colour that are no alpha, and alpha that is multiplied into the colours."""
 
 
 class TiffRows:
@@ -51,13 +53,13 @@ class TiffRows:
         if reason:
             raise ImageError(f"{self.name} can't be read in row bands: {reason}")
         self.dtype = np.dtype(page.dtype).newbyteorder("=")
-        self.shape = (int(page.imagelength), int(page.imagewidth), 3)
+        self.shape = (int(page.imagelength), int(page.imagewidth), 4 if _has_alpha(page) else 3)
         self._plain = _plain(page)
         self._rows = STRIP_ROWS if self._plain else _segment_rows(page)
         self._kept: dict[int, Array] = {}
 
     def __getitem__(self, rows: slice) -> Array:
-        """h×W×3 RGB of the file's dtype, which the caller owns. Raises: ImageError for a damaged or transparent file.
+        """h×W×3 RGB or h×W×4 of the file's dtype, which the caller owns. Raises: ImageError for a damaged file.
 
         Segments of the last quarter are kept for a next slice that overlaps.
         """
@@ -67,10 +69,7 @@ class TiffRows:
         for n in range(begin // self._rows, (end - 1) // self._rows + 1):
             first, band = n * self._rows, kept.pop(n, None)
             if band is None:
-                try:
-                    band = as_image(self._read(n))
-                except ImageError as e:
-                    raise ImageError(f"{self.name}: {e}") from e
+                band = as_image(self._read(n))[:, :, : self.shape[2]]
             if first + len(band) > end - (end - begin) // 4:
                 self._kept[n] = band
             low, high = max(first, begin), min(first + len(band), end)
@@ -137,8 +136,8 @@ def restore_bands(
 ) -> None:
     """`session.restore` from a TIFF file to a TIFF file, pixel for pixel, in memory for a row of tiles.
 
-    Read: the first picture of a file; grey, RGB or RGB with opaque alpha of 8 or 16 bits, in strips or tiles
-    of any compression. Written: RGB of the same depth, in strips, Deflate. Whole or not at all.
+    Read: the first picture of a file; grey or RGB, with or without alpha, of 8 or 16 bits, in strips or tiles
+    of any compression. Written: RGB, and alpha, of the same depth, in strips, Deflate. Whole or not at all.
     Raises: ImageError naming the file and the reason; MissingExtra; what `Session.restore` raises.
     """
     try:
@@ -165,6 +164,7 @@ def restore_bands(
                     shape=rows.shape,
                     dtype=rows.dtype,
                     photometric="rgb",
+                    extrasamples=["unassalpha"] * (rows.shape[2] - 3),
                     compression="zlib",
                     predictor=True,
                     rowsperstrip=STRIP_ROWS,
@@ -219,7 +219,9 @@ def _unfit(page: Any) -> str:
         return f"it holds {page.bitspersample}-bit {page.dtype}"
     if page.photometric not in (UPRIGHT_GREY, UPRIGHT_RGB, UPRIGHT_YCBCR) or page.imagedepth != 1:
         return f"its colours are stored as {getattr(page.photometric, 'name', page.photometric)}"
-    samples = (1,) if page.photometric == UPRIGHT_GREY else (3, 4)
+    samples = (1, 2) if page.photometric == UPRIGHT_GREY else (3, 4)
+    if ASSOCIATED in page.extrasamples:
+        return "its colours are multiplied by alpha"
     if page.samplesperpixel not in samples or page.planarconfig not in (1, 2):
         return f"it has {page.samplesperpixel} samples a pixel in planar configuration {page.planarconfig}"
     if ORIENTATION in page.tags and page.tags[ORIENTATION].value != 1:
@@ -229,6 +231,11 @@ def _unfit(page: Any) -> str:
     if not _plain(page) and _segment_rows(page) * page.imagewidth > MAX_PIXELS:
         return f"it is stored in strips of {_segment_rows(page)} rows: store it in tiles"
     return ""
+
+
+def _has_alpha(page: Any) -> bool:
+    """Is there a sample beyond colour that is alpha? Files that do not say what it is mean that."""
+    return page.samplesperpixel in (2, 4) and UNSPECIFIED not in page.extrasamples
 
 
 def _plain(page: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Pictures in and out: H×W×3 RGB, uint8, uint16, or float16 or float32 in [0, 1].
+"""Pictures in and out: H×W×3 RGB or H×W×4 with alpha, uint8, uint16, or float16 or float32 in [0, 1].
 
 Whatever can't be turned into that without guessing is refused with a reason. Pillow is needed for files
 only.
@@ -22,16 +22,18 @@ MAX_PIXELS = 80_000_000
 BANDS = "`colora restore` goes from TIFF to TIFF in row bands"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 """What the commands take from a folder and can write."""
+SUFFIXES_ALPHA = (".png", ".webp", ".tif", ".tiff")
+"""Formats that hold an alpha channel."""
 WHITE = {"uint8": 255, "uint16": 65535, "float16": 1, "float32": 1}
 """dtype → its white; black is 0."""
 
 
 def as_image(image: Any) -> Array:
-    """H×W×3 RGB of an array, a path or a `PIL.Image`.
+    """H×W×3 RGB, or H×W×4 where there is an alpha channel, of an array, a path or a `PIL.Image`.
 
-    Arrays: uint8, uint16, or float16 or float32 in [0, 1], and come as such; H×W and H×W×1 are grey and
-    repeated; a fourth channel is dropped if it is opaque everywhere. The result may share memory with an
-    array given. Files and Pillow images: see `read_image`.
+    Arrays: uint8, uint16, or float16 or float32 in [0, 1], and come as such; H×W and H×W×1 are grey, H×W×2 grey
+    and alpha: grey is repeated. The result may share memory with an array given. Files and Pillow images: see
+    `read_image`.
     Raises: ImageError saying what was got and what to do; MissingExtra for a path where Pillow is not
     installed.
     """
@@ -45,9 +47,9 @@ def as_image(image: Any) -> Array:
 
 
 def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, why_whole: str = BANDS) -> Array:
-    """H×W×3 RGB of a file, uint8, or uint16 where it has 16 bits a channel; of an animation the first frame.
+    """H×W×3 RGB or H×W×4 of a file, uint8, or uint16 where it has 16 bits a channel; of an animation the first frame.
 
-    EXIF orientation is applied. 16-bit colour needs OpenCV.
+    Alpha is not multiplied into the colours. EXIF orientation is applied. 16-bit colour needs OpenCV.
     max_pixels: larger pictures are refused before they are decoded; why_whole: what to say then of row bands.
     Raises: ImageError naming the file and the reason; MissingExtra.
     """
@@ -77,10 +79,10 @@ def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, why_w
 
 
 def write_image(path: str | os.PathLike[str], image: Array) -> None:
-    """Write an H×W×3 RGB array as of `as_image`, whole or not at all; the suffix says the format.
+    """Write an array as of `as_image`, whole or not at all; the suffix says the format.
 
     uint16 is kept in PNG and TIFF (colour needs OpenCV); all else is written in 8 bits, rounded. JPEG and
-    WebP are written at quality 95.
+    WebP are written at quality 95. Alpha is kept in PNG, TIFF and WebP; elsewhere it is dropped if it is opaque.
     Raises: ImageError naming the file and the reason; MissingExtra.
     """
     try:
@@ -92,6 +94,11 @@ def write_image(path: str | os.PathLike[str], image: Array) -> None:
     if path.suffix.lower() not in SUFFIXES or kind is None:
         raise ImageError(f"{path}: can't write {path.suffix!r}; expected one of {', '.join(SUFFIXES)}")
     image = _check(image, "image")
+    if image.shape[2] == 4 and path.suffix.lower() not in SUFFIXES_ALPHA:
+        if (image[:, :, 3] < WHITE[image.dtype.name]).any():
+            expected = ", ".join(SUFFIXES_ALPHA)
+            raise ImageError(f"{path}: {path.suffix} holds no transparency; expected one of {expected}")
+        image = image[:, :, :3]
     try:
         if image.dtype == np.uint16 and path.suffix.lower() in SUFFIXES_16:
             write16(path, image)
@@ -116,8 +123,10 @@ def to_dtype(image: Array, dtype: Any) -> Array:
 def _check(image: Array, name: str) -> Array:
     if image.ndim == 2:
         image = image[:, :, None]
-    if image.ndim != 3 or image.shape[2] not in (1, 3, 4):
-        raise ImageError(f"{name} has shape {image.shape}; expected H×W×3 (RGB) or H×W (grey)")
+    if image.ndim != 3 or image.shape[2] not in (1, 2, 3, 4):
+        raise ImageError(
+            f"{name} has shape {image.shape}; expected H×W×3 (RGB) or H×W (grey), or a channel more with alpha"
+        )
     if image.size == 0:
         raise ImageError(f"{name} of shape {image.shape} has no pixels")
     white = WHITE.get(image.dtype.name)
@@ -133,11 +142,7 @@ def _check(image: Array, name: str) -> Array:
             raise ImageError(
                 f"{name} spans [{low:g}, {high:g}]; expected {image.dtype} in [0, 1]: divide or clip it"
             )
-    if image.shape[2] == 4:
-        if (image[:, :, 3] < white).any():
-            raise ImageError(f"{name} has a transparent alpha channel: lay it on a background, or drop it")
-        image = image[:, :, :3]
-    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
+    return np.repeat(image, (3, 1)[: image.shape[2]], axis=2) if image.shape[2] < 3 else image
 
 
 def _from_pillow(picture: "Image.Image", path: str | os.PathLike[str] | None) -> Array:

@@ -46,7 +46,7 @@ def decode16(picture: "Image.Image", path: str | os.PathLike[str] | None) -> Arr
         if getattr(picture, "tag_v2", {}).get(PHOTOMETRIC) == 0:
             raise ImageError(f"{name} has 16 bits and stores white as 0: convert it to 8 bits")
         return np.asarray(ImageOps.exif_transpose(picture)).astype(np.uint16)
-    if path is None or not re.fullmatch("RGB[AX]?;16[BLN]?", mode):
+    if path is None or not re.fullmatch("(RGB[AX]?|LA);16[BLN]?", mode):
         raise refused
     try:
         import cv2
@@ -58,15 +58,15 @@ def decode16(picture: "Image.Image", path: str | os.PathLike[str] | None) -> Arr
     levels = cv2.imdecode(np.frombuffer(Path(path).read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
     if levels is None or levels.dtype != np.uint16 or levels.shape[:2] != (picture.height, picture.width):
         raise refused
-    return np.asarray(levels[:, :, [2, 1, 0, 3][: levels.shape[2]]])
+    return np.asarray(levels[:, :, [2, 1, 0, 3] if "A" in mode else [2, 1, 0]])
 
 
 def write16(path: Path, image: Array) -> None:
-    """Write H×W×3 RGB uint16, whole or not at all: grey if the channels are equal.
+    """Write H×W×3 RGB or H×W×4 uint16, whole or not at all: grey if three channels are equal.
 
     Raises: ImageError if it is coloured and OpenCV is not installed; OSError.
     """
-    if (image == image[:, :, :1]).all():
+    if image.shape[2] == 3 and (image == image[:, :, :1]).all():
         from PIL import Image
 
         with atomic_file(path) as partial:
@@ -81,7 +81,7 @@ def write16(path: Path, image: Array) -> None:
             f"{path}: writing 16 bits a channel in colour needs OpenCV: pip install opencv-python-headless, "
             "or convert it to 8 bits"
         ) from e
-    written, data = cv2.imencode(path.suffix.lower(), image[:, :, ::-1])
+    written, data = cv2.imencode(path.suffix.lower(), image[:, :, [2, 1, 0, 3][: image.shape[2]]])
     if not written:
         raise OSError(f"OpenCV can't encode it as {path.suffix}")
     write_bytes(path, data.tobytes())

@@ -121,8 +121,8 @@ def restored(session: Session, task: str, strength: float, compare: bool, pictur
 
 
 def sheet(before: Array, after: Array) -> Array:
-    """Two H×W×3 pictures of one dtype side by side, with a white gap between."""
-    gap = np.full((len(before), GAP, 3), WHITE[before.dtype.name], before.dtype)
+    """Two H×W×3 or H×W×4 pictures of one dtype side by side, with a white gap between."""
+    gap = np.full((len(before), GAP, before.shape[2]), WHITE[before.dtype.name], before.dtype)
     return np.concatenate([before, gap, after], axis=1)
 
 

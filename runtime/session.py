@@ -109,6 +109,7 @@ class Session:
     def restore(self, image: Any, task: str | Mapping[str, float] = "", strength: float = 1.0) -> Array:
         """Restored picture, H×W×3 RGB of the dtype of the picture given; RGB for grey ones too.
 
+        Where it has an alpha channel, H×W×4: colours are restored, also where they are transparent, and alpha is kept.
         image: array H×W×3 RGB (uint8, uint16, float16 or float32 in [0, 1]), path, or `PIL.Image`; see
         `as_image`.
         task: a name, or a mixture `{name: strength}`. Empty: the backbone alone, or the one merged task. A
@@ -136,7 +137,7 @@ class Session:
         if not images:
             raise ImageError("choose was given no picture; expected at least one")
         known = {*self.tasks, self.bundle.manifest.task}
-        return choose([as_image(image) for image in images], known, least)
+        return choose([as_image(image)[:, :, :3] for image in images], known, least)
 
     def restore_batch(
         self, images: Sequence[Any], tasks: Sequence[str | Mapping[str, float]], strength: float = 1.0

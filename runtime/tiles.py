@@ -24,14 +24,14 @@ class Rows(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """H, W, 3."""
+        """H, W, and 3, or 4 with alpha."""
 
     @property
     def dtype(self) -> "np.dtype[Any]":
         """One of WHITE."""
 
     def __getitem__(self, rows: slice, /) -> Array:
-        """h×W×3 RGB, which the caller owns. Slices are asked for from top to bottom; they may overlap."""
+        """h×W×3 RGB or h×W×4, which the caller owns. Slices are asked for from top to bottom; they may overlap."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,13 @@ class Cut:
 
 
 def apply(image: Array, run: Run, shapes: Shapes, pad: Pad, tile: Tile) -> Array:
-    """Run a network over H×W×3 RGB of a dtype of WHITE; same shape and dtype out, clipped."""
+    """Run a network over H×W×3 RGB of a dtype of WHITE; same shape and dtype out, clipped. A fourth channel is kept."""
     height, width = image.shape[:2]
-    if max(height, width) <= tile.when_above:
-        return to_dtype(_run_padded(image, run, shapes, pad), image.dtype)
     result = np.empty_like(image, order="C")
+    result[:, :, 3:] = image[:, :, 3:]
+    if max(height, width) <= tile.when_above:
+        result[:, :, :3] = to_dtype(_run_padded(image, run, shapes, pad), image.dtype)
+        return result
     columns, above = cuts(width, tile, pad.multiple_of), np.zeros((0, width, 3), np.float32)
     for row in cuts(height, tile, pad.multiple_of):
         out = result[row.begin : row.done]
@@ -64,13 +66,15 @@ def apply(image: Array, run: Run, shapes: Shapes, pad: Pad, tile: Tile) -> Array
 
 
 def bands(image: Rows, run: Run, shapes: Shapes, pad: Pad, tile: Tile) -> Iterator[Array]:
-    """The result of `apply` from top to bottom, in bands h×W×3: one for each row of tiles, whole if not cut.
+    """The result of `apply` from top to bottom, in bands h×W×3 or h×W×4: one for each row of tiles, whole if not cut.
 
     A band lies where its rows were: drop it before asking for the next to hold one at a time.
     """
     height, width = image.shape[:2]
     if max(height, width) <= tile.when_above:
-        yield to_dtype(_run_padded(image[:], run, shapes, pad), image.dtype)
+        whole = image[:]
+        whole[:, :, :3] = to_dtype(_run_padded(whole, run, shapes, pad), image.dtype)
+        yield whole
         return
     columns, above = cuts(width, tile, pad.multiple_of), np.zeros((0, width, 3), np.float32)
     for row in cuts(height, tile, pad.multiple_of):
@@ -87,12 +91,13 @@ def _row_of_tiles(
 ) -> Array:
     """Rows that this row of tiles completes, into `out`; returns its share in those below, float32.
 
-    source: h×W×3, all rows of these tiles. out: the rows completed, and may be the first of `source`, because what is
-    written is in no later tile. above: the share of the row of tiles above in the first rows.
+    source: h×W×3 or h×W×4, all rows of these tiles. out: the rows completed, whose first three channels are written;
+    may be the first of `source`, because what is written is in no later tile. above: the share of the row of tiles
+    above in the first rows.
     """
     height, width = source.shape[:2]
     below = np.empty((height - len(out), width, 3), np.float32)
-    beside = source[:, :0].astype(np.float32)  # the share of the tile before in the first columns
+    beside = np.zeros((height, 0, 3), np.float32)  # the share of the tile before in the first columns
     for column in columns:
         tile = _run_padded(source[:, column.span], run, shapes, pad)
         tile = tile * np.outer(row.weights, column.weights)[:, :, None]
@@ -100,7 +105,7 @@ def _row_of_tiles(
         complete = slice(column.begin, column.done)
         done = tile[:, : column.done - column.begin]
         done[: len(above)] += above[:, complete]
-        out[:, complete] = to_dtype(done[: len(out)], out.dtype)
+        out[:, complete, :3] = to_dtype(done[: len(out)], out.dtype)
         below[:, complete] = done[len(out) :]
         beside = tile[:, column.done - column.begin :].copy()
     return below
@@ -143,7 +148,7 @@ def padded(tensor: Array, shapes: Shapes, pad: Pad) -> Array:
 
 
 def _run_padded(image: Array, run: Run, shapes: Shapes, pad: Pad) -> Array:
-    """h×w×3 → h×w×3 float32, not clipped."""
+    """h×w×3 or h×w×4 → h×w×3 float32, not clipped."""
     height, width = image.shape[:2]
-    tensor = np.ascontiguousarray(to_dtype(image, np.float32).transpose(2, 0, 1)[None])
+    tensor = np.ascontiguousarray(to_dtype(image[:, :, :3], np.float32).transpose(2, 0, 1)[None])
     return run(padded(tensor, shapes, pad))[0, :, :height, :width].transpose(1, 2, 0)

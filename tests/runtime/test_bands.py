@@ -53,10 +53,32 @@ def test_every_layout_gives_the_pixels_of_the_array(ort_bundle: Path, picture: A
         tifffile.imwrite(tmp_path / "grey.tif", grey, photometric="minisblack", tile=(16, 16))
         restore_bands(session, tmp_path / "grey.tif", tmp_path / "out.tif", "rain", 0.5)
         assert np.array_equal(tifffile.imread(tmp_path / "out.tif"), session.restore(grey, "rain", 0.5))
-        opaque = np.dstack([eight, np.full(eight.shape[:2], 255, np.uint8)])
-        tiff(tmp_path / "alpha.tif", opaque, rowsperstrip=10, extrasamples=["unassalpha"])
-        restore_bands(session, tmp_path / "alpha.tif", tmp_path / "out.tif", "rain")
-        assert np.array_equal(tifffile.imread(tmp_path / "out.tif"), expected["uint8"])
+
+
+def test_alpha_is_kept_as_it_is(ort_bundle: Path, picture: Any, tmp_path: Path) -> None:
+    eight = np.dstack([picture(150, 130), np.random.default_rng(0).integers(0, 256, (150, 130), np.uint8)])
+    deep = eight.astype(np.uint16) * 257
+    source, out = tmp_path / "in.tif", tmp_path / "out.tif"
+    with load(ort_bundle, policy="refit") as session:
+        for layout in ({"rowsperstrip": 150}, LAYOUTS["tiles"], LAYOUTS["planes"]):
+            for image in (eight, deep):
+                tiff(source, image, **layout, extrasamples=["unassalpha"])
+                restore_bands(session, source, out, "rain")
+                with tifffile.TiffFile(out) as file:
+                    assert file.pages[0].extrasamples == (2,)
+                    got = file.pages[0].asarray()
+                assert np.array_equal(got[:, :, :3], session.restore(image[:, :, :3], "rain"))
+                assert np.array_equal(got[:, :, 3], image[:, :, 3])
+                assert np.array_equal(got, session.restore(image, "rain"))
+        tiff(source, eight, extrasamples=["unspecified"])
+        restore_bands(session, source, out, "rain")
+        assert np.array_equal(tifffile.imread(out), session.restore(eight[:, :, :3], "rain"))
+        grey = np.ascontiguousarray(deep[:, :, 2:])
+        tifffile.imwrite(
+            source, grey, photometric="minisblack", extrasamples=["unassalpha"], planarconfig="contig"
+        )
+        restore_bands(session, source, out, "rain")
+        assert np.array_equal(tifffile.imread(out), session.restore(grey, "rain"))
 
 
 @pytest.mark.parametrize("compression", ["lzw", "packbits", "zstd", "jpeg"])
@@ -104,18 +126,17 @@ def test_a_damaged_file_leaves_no_result(null_bundle: Path, picture: Any, tmp_pa
         begin = file.pages[0].dataoffsets[12]
     data[begin : begin + 40] = bytes(40)
     torn.write_bytes(data)
-    clear = np.dstack([picture(200, 120), np.full((200, 120), 255, np.uint8)])
-    clear[150, 3, 3] = 7
-    tiff(tmp_path / "clear.tif", clear, rowsperstrip=10, extrasamples=["unassalpha"])
+    multiplied = np.dstack([picture(200, 120), np.full((200, 120), 255, np.uint8)])
+    tiff(tmp_path / "multiplied.tif", multiplied, rowsperstrip=10, extrasamples=["assocalpha"])
     with load(null_bundle, "null") as session:
         for name, message in (
             ("torn.tif", r"torn\.tif can't be read as a picture at row 120"),
-            ("clear.tif", r"clear\.tif: image has a transparent alpha channel"),
+            ("multiplied.tif", r"can't be read in row bands: its colours are multiplied by alpha"),
         ):
             with pytest.raises(ImageError, match=message):
                 restore_bands(session, tmp_path / name, tmp_path / "out.tif", "rain")
             assert (tmp_path / "out.tif").read_bytes() == b"old"
-    assert sorted(f.name for f in tmp_path.iterdir()) == ["bundle", "clear.tif", "out.tif", "torn.tif"]
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["bundle", "multiplied.tif", "out.tif", "torn.tif"]
 
 
 def patched(path: Path, tag: int, index: int, value: int) -> Path:

@@ -26,12 +26,14 @@ def test_paths_pillow_and_arrays_agree(tmp_path: Path) -> None:
         assert as_image(given).dtype == np.uint8
 
 
-def test_grey_is_repeated_and_opaque_alpha_dropped() -> None:
+def test_grey_is_repeated_and_alpha_kept() -> None:
     assert np.array_equal(as_image(RGB[:, :, 0]), np.stack([RGB[:, :, 0]] * 3, axis=2))
     assert as_image(RGB[:, :, :1]).shape == RGB.shape
-    opaque = np.dstack([RGB, np.full(RGB.shape[:2], 255, np.uint8)])
-    assert np.array_equal(as_image(opaque), RGB)
-    assert np.array_equal(as_image(Image.fromarray(opaque)), RGB)
+    clear = np.dstack([RGB, RGB[:, :, 0]])
+    for given in (clear, Image.fromarray(clear)):
+        assert np.array_equal(as_image(given), clear)
+    for given in (clear[:, :, 2:], Image.fromarray(clear[:, :, 2:])):  # grey and alpha
+        assert np.array_equal(as_image(given), clear[:, :, [2, 2, 2, 3]])
     for mode in ("L", "P", "CMYK", "1"):
         assert as_image(Image.fromarray(RGB).convert(mode)).shape == RGB.shape
 
@@ -39,20 +41,21 @@ def test_grey_is_repeated_and_opaque_alpha_dropped() -> None:
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (np.zeros((4, 4, 2), np.uint8), r"shape \(4, 4, 2\); expected H×W×3"),
+        (
+            np.zeros((4, 4, 5), np.uint8),
+            r"shape \(4, 4, 5\); expected H×W×3 .*, or a channel more with alpha",
+        ),
         (np.zeros((1, 4, 4, 3), np.uint8), r"shape \(1, 4, 4, 3\); expected H×W×3"),
         (np.zeros((0, 4, 3), np.uint8), r"shape \(0, 4, 3\) has no pixels"),
         (np.zeros((4, 4, 3)), r"is float64; expected uint8, uint16, or float16 or float32 in \[0, 1\]"),
         (np.zeros((4, 4, 3), np.int16), r"is int16; expected uint8, uint16"),
         (np.zeros((4, 4, 3), ">u2"), r"is >u2; expected uint8, uint16"),
         (np.full((4, 4, 3), 2, np.float16), r"spans \[2, 2\]; expected float16 in \[0, 1\]"),
-        (np.full((4, 4, 4), 65534, np.uint16), "has a transparent alpha channel"),
         (np.full((4, 4, 3), np.nan, np.float32), "holds NaN or infinite values"),
         (np.full((4, 4, 3), 200, np.float32), r"spans \[200, 200\]; expected float32 in \[0, 1\]: divide"),
-        (np.zeros((4, 4, 4), np.uint8), "has a transparent alpha channel"),
+        (np.full((4, 4, 4), 2, np.float32), r"spans \[2, 2\]; expected float32 in \[0, 1\]: divide"),
         ([[1, 2]], "image is list; expected an array, a path or a PIL.Image"),
         (Image.new("I", (4, 4)), r"has 16 or 32 bits a channel \(mode I\)"),
-        (Image.new("RGBA", (4, 4), (1, 2, 3, 4)), "has a transparent alpha channel"),
     ],
 )
 def test_what_cannot_be_used_is_refused(image: Any, message: str) -> None:
@@ -93,7 +96,6 @@ def saved(picture: Any, **options: Any) -> bytes:
         (lambda: png_claiming(9000, 9000), "has 9000×9000 pixels, more than 80000000"),
         (lambda: png_claiming(9700, 9700), "9700|exceeds limit"),
         (lambda: png_claiming(60000, 60000), "exceeds limit"),
-        (lambda: png_claiming(4, 4, 16, 4, bytes(4 * 17)), r"16 or 32 bits a channel \(mode LA;16B\)"),
         (lambda: saved(Image.new("I", (4, 4)), format="TIFF"), r"16 or 32 bits a channel \(mode I\)"),
         (lambda: saved(Image.fromarray(GREY), format="TIFF", tiffinfo={262: 0}), "stores white as 0"),
         (lambda: saved(Image.fromarray(GREY), format="PNG")[:-40], "can't be read as a picture"),
@@ -159,32 +161,28 @@ def test_16_bit_grey_is_turned_as_exif_says(tmp_path: Path) -> None:
     assert np.array_equal(read_image(tmp_path / "turned.png")[:, :, 0], np.rot90(GREY, -1))
 
 
-def deep_png(channels: int, alpha: int = 65535) -> tuple[np.ndarray, bytes]:
+def deep_png(channels: int) -> tuple[np.ndarray, bytes]:
     """H×W×C uint16 noise and its PNG, made by hand."""
     levels = np.random.default_rng(0).integers(0, 65536, (5, 4, channels)).astype(">u2")
-    levels[:, :, 3:] = alpha
     rows = b"".join(b"\0" + row.tobytes() for row in levels)
-    return levels, png_claiming(4, 5, 16, 2 if channels == 3 else 6, rows)
+    return levels, png_claiming(4, 5, 16, {2: 4, 3: 2, 4: 6}[channels], rows)
 
 
 def test_16_bit_colour_files(tmp_path: Path) -> None:
     pytest.importorskip("cv2")
-    for channels in (3, 4):
+    for channels in (2, 3, 4):
         levels, data = deep_png(channels)
         (tmp_path / "a.png").write_bytes(data)
         got = read_image(tmp_path / "a.png")
         assert got.dtype == np.uint16
-        assert np.array_equal(got, levels[:, :, :3])
+        assert np.array_equal(got, levels[:, :, [0, 0, 0, 1]] if channels == 2 else levels)
         for name in ("b.png", "b.TIFF"):
             write_image(tmp_path / name, got)
             assert np.array_equal(read_image(tmp_path / name), got)
             with Image.open(tmp_path / name) as written:  # Pillow keeps the upper 8 bits
-                assert np.array_equal(np.asarray(written.convert("RGB")), got >> 8)
-        write_image(tmp_path / "c.bmp", got)
-        assert np.array_equal(read_image(tmp_path / "c.bmp"), np.rint(got / 257).astype(np.uint8))
-    (tmp_path / "a.png").write_bytes(deep_png(4, 65534)[1])
-    with pytest.raises(ImageError, match=r"a\.png has a transparent alpha channel"):
-        read_image(tmp_path / "a.png")
+                assert np.array_equal(np.asarray(written), got >> 8)
+        write_image(tmp_path / "c.bmp", got[:, :, :3])
+        assert np.array_equal(read_image(tmp_path / "c.bmp"), np.rint(got[:, :, :3] / 257).astype(np.uint8))
     (tmp_path / "a.png").write_bytes(deep_png(3)[1][:-30])
     with pytest.raises(ImageError, match=r"a\.png can't be read as a picture"):
         read_image(tmp_path / "a.png")
@@ -205,8 +203,33 @@ def test_grey_and_alpha_of_every_dtype() -> None:
         grey = np.array([[0, white], [white, 0]], dtype)
         assert np.array_equal(as_image(grey), np.stack([grey] * 3, axis=2))
         assert as_image(grey).dtype == dtype
-        opaque = np.stack([grey, grey, grey, np.full_like(grey, white)], axis=2)
-        assert np.array_equal(as_image(opaque), as_image(grey))
+        clear = np.stack([grey, grey.T[::-1]], axis=2)
+        assert np.array_equal(as_image(clear), clear[:, :, [0, 0, 0, 1]])
+        assert as_image(clear).dtype == dtype
+
+
+def test_alpha_is_written_where_a_format_holds_it(tmp_path: Path) -> None:
+    clear = np.dstack([RGB, RGB[:, :, 0]])
+    for name in ("a.png", "a.tif", "a.webp"):
+        write_image(tmp_path / name, clear)
+        assert np.array_equal(read_image(tmp_path / name)[:, :, 3], clear[:, :, 3]), name
+    opaque = np.dstack([RGB, np.full(RGB.shape[:2], 255, np.uint8)])
+    for name in ("a.jpg", "a.bmp"):
+        with pytest.raises(ImageError, match=rf"{name}: \.\w+ holds no transparency; expected one of \.png"):
+            write_image(tmp_path / name, clear)
+        write_image(tmp_path / name, opaque)
+        assert read_image(tmp_path / name).shape == RGB.shape
+
+
+def test_alpha_that_is_multiplied_into_the_colours_is_taken_out_of_them(tmp_path: Path) -> None:
+    clear = np.full((5, 4, 4), (200, 100, 50, 51), np.uint8)
+    got = as_image(Image.fromarray(clear).convert("RGBa"))
+    assert np.abs(got.astype(int) - clear).max() <= 3  # at a fifth of full alpha, half a level is 2.5
+    colours = Image.fromarray(RGB)
+    for picture in (colours.quantize(8), colours.convert("L")):
+        level = picture.getpixel((0, 0))  # of the palette, or grey
+        picture.save(tmp_path / "b.png", transparency=level)
+        assert np.array_equal(read_image(tmp_path / "b.png")[:, :, 3] == 0, np.asarray(picture) == level)
 
 
 def test_every_16_bit_level_survives_float_and_back() -> None:

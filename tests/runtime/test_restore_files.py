@@ -13,6 +13,7 @@ from colora.runtime.backend_null import NullBackend
 from colora.runtime.byte_size import byte_size
 from colora.runtime.cli import main
 from colora.runtime.image import read_image, write_image
+from colora.runtime.session import load
 from colora.runtime.video import restore_video
 from colora.runtime.video_io import decode, probe
 
@@ -135,3 +136,25 @@ def test_a_memory_budget(null_bundle: Path, photos: Path, tmp_path: Path) -> Non
     assert "memory_budget is 0.00 MB; " in result.output and "needs at least" in result.output
     result = restore(null_bundle, photos, "-o", out, "--memory-budget", "4GB")
     assert result.exit_code == 0, result.output
+
+
+def test_alpha_goes_from_file_to_file(ort_bundle: Path, picture: Any, tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    source, out = tmp_path / "in.png", tmp_path / "out.png"
+    clear = np.dstack([picture(40, 48), np.random.default_rng(0).integers(0, 256, (40, 48), np.uint8)])
+    image.fromarray(clear).save(source)
+    options = (source, "--task", "rain", "--bundle", ort_bundle, "--backend", "ort", "-o")
+    arguments = ["restore", *map(str, options)]
+    result = CliRunner().invoke(main, [*arguments, str(out)])
+    assert result.exit_code == 0, result.output
+    got = np.asarray(image.open(out))
+    assert np.array_equal(got[:, :, 3], clear[:, :, 3])
+    with load(ort_bundle, "ort") as session:
+        assert np.array_equal(got[:, :, :3], session.restore(clear[:, :, :3], "rain"))
+        assert session.choose(clear) == session.choose(clear[:, :, :3])
+    result = CliRunner().invoke(main, [*arguments, str(out), "--compare"])
+    assert result.exit_code == 0, result.output
+    assert np.asarray(image.open(out)).shape == (40, 48 + 8 + 48, 4)
+    result = CliRunner().invoke(main, [*arguments, str(tmp_path / "out.jpg")])
+    assert result.exit_code == 1
+    assert "out.jpg: .jpg holds no transparency; expected one of .png, .webp, .tif, .tiff" in result.output

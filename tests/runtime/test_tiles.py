@@ -116,6 +116,11 @@ def test_bands_written_over_their_own_rows_are_the_same_picture(
     whole = tiles.apply(image, run, SHAPES, Pad("edge", 8), TILE)
     bands = list(tiles.bands(Owned(image), run, SHAPES, Pad("edge", 8), TILE))
     assert np.array_equal(np.concatenate(bands), whole)
+    clear = np.dstack([image, image[:, :, 0]])
+    kept = np.dstack([whole, image[:, :, 0]])
+    assert np.array_equal(tiles.apply(clear, run, SHAPES, Pad("edge", 8), TILE), kept)
+    bands = list(tiles.bands(Owned(clear), run, SHAPES, Pad("edge", 8), TILE))
+    assert np.array_equal(np.concatenate(bands), kept)
 
 
 def test_memory_beside_picture_and_result_is_that_of_a_tile_and_its_borders() -> None:
