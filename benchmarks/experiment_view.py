@@ -154,7 +154,7 @@ def plot(told: Sequence[Point], title: str, axis: str, path: Path) -> None:
     from matplotlib.figure import Figure
 
     tasks = list(dict.fromkeys(p.task for p in told))
-    figure = Figure(figsize=(3.2 * len(tasks) + 1.5, 3.4), layout="constrained")
+    figure = Figure(figsize=(3.2 * len(tasks) + 1.5, 3.6), layout="constrained")
     for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
         places = list(dict.fromkeys(p.at for p in told if p.task == task))
         for line in dict.fromkeys(p.line for p in told if p.task == task):
@@ -164,6 +164,7 @@ def plot(told: Sequence[Point], title: str, axis: str, path: Path) -> None:
         axes.set(xlabel=axis, title=task)
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("gain over the input (dB)")
-    figure.axes[-1].legend(fontsize=8)
+    handles, labels = figure.axes[-1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8)
     figure.suptitle(title, fontsize=10)
     figure.savefig(path, dpi=120)
