@@ -38,7 +38,8 @@ MEASURED = {
     "eight sessions": "ONNX Runtime over eight ONNX files, each the bundle's own graph with one task merged in; the "
     "settings that take least memory of those listed under `peers`.",
     "tasks": "Those of the bundle, then their numbers in random order: right in size, without meaning. A backbone "
-    "called random has random weights and adapters of 7 %, because no trained one of that size is shipped.",
+    "called random has random weights and adapters of 7 %, in float16 as training writes them, because no trained one "
+    "of that size is shipped.",
 }
 """How the numbers came about; part of the record."""
 

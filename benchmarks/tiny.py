@@ -28,7 +28,7 @@ def make_tiny(
     of its kernels; None: rank 1.
     """
     import torch
-    from colora.runtime.adapter import Adapter, write_adapter
+    from colora.runtime.adapter import Adapter, to_float16, write_adapter
     from colora.runtime.golden import golden_input
     from colora.train.checkpoint import load_backbone
     from colora.train.methods import attach, collect, merged
@@ -46,7 +46,7 @@ def make_tiny(
         model = merged(checkpoint, {})
         attach(model, ranks, {}, seed)
         stir(model, generator)
-        params = collect(model)
+        params = to_float16(collect(model))  # as training writes them
         with torch.no_grad():
             golden = merged(checkpoint, params)(torch.from_numpy(golden_input())).numpy()
         write_adapter(file, Adapter(file.stem, "colora", checkpoint.sha256, params, golden))

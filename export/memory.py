@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
-import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from colora.devices.errors import BackendFailed
+from colora.runtime.heap import trim_heap
 
 if TYPE_CHECKING:
     from colora.runtime.backend import Backend
@@ -17,9 +16,7 @@ if TYPE_CHECKING:
 def give_back() -> None:
     """Hand freed memory back to the system, where the C library can (glibc): the next stage else comes on top of it."""
     gc.collect()
-    if sys.platform == "linux":
-        with suppress(OSError, AttributeError):  # musl has no malloc_trim
-            ctypes.CDLL("libc.so.6").malloc_trim(0)
+    trim_heap()
 
 
 def close_session(session: Backend) -> None:

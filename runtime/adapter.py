@@ -41,7 +41,7 @@ class ParamDelta:
     shape: tuple[int, ...]
     """Shape of the parameter it changes."""
     tensors: Mapping[str, Array]
-    """Stored tensors by short name, float32; `lora_B` may be float16, see `compact`."""
+    """Stored tensors by short name, float32; those of low rank may be float16, see `compact`."""
     scale: float = 1.0
     rank: int = 0
     """Inner dimension of a low-rank delta; 0 for other kinds."""
@@ -158,13 +158,12 @@ def to_float16(params: Mapping[str, ParamDelta]) -> dict[str, ParamDelta]:
 
 
 def compact(adapter: Adapter) -> Adapter:
-    """The same, B of low rank in float16 where that holds its numbers, as the shipped adapters' do.
+    """The same, factors of low rank in float16 where that holds their numbers, as training writes them.
 
-    A quarter less memory for as long as a task is held. A switch copies B to another order anyway, and so pays 2 ns a
-    number for it; A it would pay twice, where two graph tensors come from one parameter.
+    A third less memory for as long as a task is held; a switch (runtime/blocks.py) computes in float32 all the same.
     """
     params = {
-        name: replace(p, tensors={**p.tensors, "lora_B": _smallest(p.tensors["lora_B"])})
+        name: replace(p, tensors={short: _smallest(t) for short, t in p.tensors.items()})
         if p.kind == "low-rank"
         else p
         for name, p in adapter.params.items()

@@ -3,9 +3,7 @@
 `open` edits a few tensors in place and looks whether the result follows: ONNX Runtime does not promise that.
 """
 
-import ctypes
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import numpy as np
 from colora.devices.errors import BackendError, BackendFailed
 from colora.runtime.backend import BackendFacts
 from colora.runtime.golden import golden_input
+from colora.runtime.heap import trim_heap
 from colora.runtime.manifest import ImageConvention
 from colora.runtime.ort_open import open_fixed, open_in_blocks, open_in_order
 from colora.runtime.weights import Array
@@ -77,8 +76,7 @@ class OrtBackend:
             self._session.run_with_iobinding(binding, options)
         except Exception as e:  # ONNX Runtime's errors have no common base class
             raise BackendFailed(f"{self._graph}: ONNX Runtime failed on {given.shape}: {e}") from e
-        with suppress(OSError, AttributeError):  # glibc keeps what is freed; others do not have to be told
-            ctypes.CDLL("libc.so.6").malloc_trim(0)
+        trim_heap()
 
     def set_weights(self, tensors: Iterable[tuple[str, Array]]) -> None:
         if not self._refit:

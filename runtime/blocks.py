@@ -48,7 +48,7 @@ class LowRank:
     b: Array
     """Rows × rank; float32 or float16."""
     a: Array
-    """Rank × numbers in a row."""
+    """Rank × numbers in a row; float32 or float16."""
     scale: float = 1.0
 
 
@@ -109,11 +109,11 @@ class Block:
         return self.w0.size * (ROWS + self.joint) // ROWS
 
     def put(self, buffer: Array, scratch: Array, a: Array | None) -> None:
-        """Compute the rows and put them to their place. buffer: of the whole graph tensor, see `put`. a: A∘γ."""
+        """Compute the rows and put them to their place. buffer: of the whole graph tensor, see `put`. a: see `put_all`."""
         width = buffer.shape[1] if buffer.ndim > self.w0.ndim else 1  # of the buffer's blocks of channels
         buffer = buffer[self.rows.start // width : -(-self.rows.stop // width)]
         if not self.joint:
-            put(self._whole(scratch), buffer)
+            put(self._whole(scratch, a), buffer)
             return
         rows, columns = self._factors(scratch[0], a)
         layers, _, inputs = rows.shape
@@ -141,7 +141,7 @@ class Block:
         if (low := self.low_rank) is not None:
             end = ROWS + len(low.a)
             b = low.b.reshape(layers, ROWS, -1).swapaxes(1, 2)
-            columns[:, ROWS:end] = b if low.scale == 1 else b * np.float32(low.scale)
+            np.multiply(b, np.float32(low.scale), out=columns[:, ROWS:end], dtype=np.float32)
             rows[:, ROWS:end] = a
         if self.means is not None:
             rows[:, -1] = -1
@@ -150,15 +150,15 @@ class Block:
             columns *= self.scale_out.reshape(layers, 1, ROWS)
         return rows, columns
 
-    def _whole(self, scratch: Array) -> Array:
+    def _whole(self, scratch: Array, a: Array | None) -> Array:
         """The rows: W0 itself where nothing changes it, else in `scratch`."""
         if self.plain:
             return self.w0
         total: Array = scratch[0, : self.w0.size].reshape(self.w0.shape)
-        if self.low_rank is None:
+        if self.low_rank is None or a is None:
             _sum(self.w0, self.dense, total)
         else:
-            self._product(self.low_rank, total.reshape(len(total), -1))
+            _product(self.low_rank, a, total.reshape(len(total), -1))
             total += self.w0
             if self.dense is not None:
                 total += self.dense
@@ -171,24 +171,28 @@ class Block:
             total *= self.scale_out.reshape(-1, *ones)
         return total
 
-    def _product(self, low: LowRank, out: Array) -> None:
-        b = low.b.astype(np.float32, copy=False) if low.scale == 1 else low.b * np.float32(low.scale)
-        if len(low.a) == 1:  # which numpy keeps from BLAS
-            np.multiply(b, low.a, out=out)
-            return
-        most = max(4, ONE_THREAD // low.a.size)
-        height = len(b) if len(b) <= most else math.gcd(len(b), 1 << (most.bit_length() - 1))
-        np.matmul(b.reshape(-1, height, len(low.a)), low.a, out=out.reshape(-1, height, out.shape[1]))
-
 
 def put_all(blocks: tuple[Block, ...], buffer: Array, scratch: Array) -> None:
     """Compute a graph tensor into `buffer`. scratch: two rows of the `room` of each block."""
     first = blocks[0]
-    a = None if first.low_rank is None else first.low_rank.a
-    if a is not None and first.joint and first.scale_in is not None:
-        a = a * first.scale_in
+    a = None  # A, in float32, and times γ where that is not multiplied in later
+    if (low := first.low_rank) is not None:
+        a = low.a.astype(np.float32, copy=False)
+        if first.joint and first.scale_in is not None:
+            a = a * first.scale_in
     for block in blocks:
         block.put(buffer, scratch, a)
+
+
+def _product(low: LowRank, a: Array, out: Array) -> None:
+    """scale·B·A, into `out`; a: A in float32."""
+    b = np.multiply(low.b, np.float32(low.scale), dtype=np.float32)
+    if len(a) == 1:  # which numpy keeps from BLAS
+        np.multiply(b, a, out=out)
+        return
+    most = max(4, ONE_THREAD // a.size)
+    height = len(b) if len(b) <= most else math.gcd(len(b), 1 << (most.bit_length() - 1))
+    np.matmul(b.reshape(-1, height, len(a)), a, out=out.reshape(-1, height, out.shape[1]))
 
 
 def _sum(w0: Array, dense: Array | None, out: Array, factor: Array | None = None) -> None:

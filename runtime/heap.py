@@ -1,4 +1,4 @@
-"""One heap of the C library for all threads, so that memory that one thread has freed is used by the next.
+"""The heap of the C library: one for all threads, and what is freed goes back to the system when it is asked for.
 
 glibc gives each new thread a heap of its own, up to eight a core, and what is freed in one is neither used by other
 threads nor given back (malloc_trim leaves the end of all but the first). Every session and each thread that calls it
@@ -20,3 +20,9 @@ def share_heap() -> None:
     if "MALLOC_ARENA_MAX" not in os.environ:
         with suppress(OSError, AttributeError):
             ctypes.CDLL("libc.so.6").mallopt(M_ARENA_MAX, 1)
+
+
+def trim_heap() -> None:
+    """Give memory that was freed back to the system. glibc keeps it; other libraries do not have to be told."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -151,7 +151,8 @@ class _Maker:
                     dense.append(change if scale == 1 else np.asarray(np.float32(scale) * change))
         joined = low_rank[0] if low_rank else None
         if len(low_rank) > 1:
-            b = np.concatenate([np.float32(low.scale) * low.b for low in low_rank], axis=1)
+            scaled = [np.multiply(low.b, np.float32(low.scale), dtype=np.float32) for low in low_rank]
+            b = np.concatenate(scaled, axis=1)
             joined = LowRank(b, np.concatenate([low.a for low in low_rank]))
         return Param(w0, reduce(np.add, dense) if dense else None, joined)
 

@@ -28,7 +28,8 @@ def params(
     shape = (rows, inputs, *kernel)
     changed = numbers(*shape) if dense else None
     b, a = numbers(rows, rank), numbers(rank, inputs * kernel[0] * kernel[1])
-    b = b.astype(np.float16) if half else b
+    if half:
+        b, a = b.astype(np.float16), a.astype(np.float16)
     low_rank = LowRank(b, a, 1.0 if dense else -0.75) if rank else None
     return {
         "w": Param(numbers(*shape), changed, low_rank),
@@ -88,9 +89,9 @@ def test_any_form_into_any_order(
         kernel = (1, 1)
     if "scale_out" in str(form) and cut:
         cut = False
-    half = rows // 2 if cut and rows > 1 else 0
-    sliced = [["slice_out", half, rows]] if half else []
-    dealt = [["phases_out", 2]] if phases and (rows - half) % 32 == 0 else []
+    first = rows // 2 if cut and rows > 1 else 0
+    sliced = [["slice_out", first, rows]] if first else []
+    dealt = [["phases_out", 2]] if phases and (rows - first) % 32 == 0 else []
     steps = parse_program({"t": [["param", "w"], *form, *sliced, *dealt]})["t"]
     known = params(rows, inputs, kernel, rank, dense, rows + inputs, half)
     with pytest.MonkeyPatch.context() as patch:
@@ -99,7 +100,7 @@ def test_any_form_into_any_order(
             patch.setattr(blocks, "ONE_THREAD", 3000)
         made = form_of(steps, known.__getitem__, lambda name: known[name].w0)
         assert made
-        shape = (rows - half, inputs, *kernel)
+        shape = (rows - first, inputs, *kernel)
         buffers = [np.full(shape, np.nan, np.float32)]
         if width and (shape[0] % width == 0 or shape[0] < width) and (inputs % width == 0 or inputs < width):
             padded = (max(width, shape[0]), max(width, inputs), *kernel)
