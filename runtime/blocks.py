@@ -109,7 +109,7 @@ class Block:
         return self.w0.size * (ROWS + self.joint) // ROWS
 
     def put(self, buffer: Array, scratch: Array, a: Array | None) -> None:
-        """Compute the rows and put them to their place. buffer: of the whole graph tensor, see `put`. a: see `put_all`."""
+        """Compute the rows, put them to their place. buffer: of the whole graph tensor, see `put`. a: float32 A∘γ."""
         width = buffer.shape[1] if buffer.ndim > self.w0.ndim else 1  # of the buffer's blocks of channels
         buffer = buffer[self.rows.start // width : -(-self.rows.stop // width)]
         if not self.joint:
