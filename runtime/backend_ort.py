@@ -1,6 +1,7 @@
 """ONNX Runtime on the CPU: how its sessions are opened says runtime/ort_open.py.
 
-`open` edits a few tensors in place and looks whether the result follows: ONNX Runtime does not promise that.
+`open` edits a few tensors in place and looks whether the result follows: ONNX Runtime does not promise that. Once a
+graph, build of ONNX Runtime and processor, where the optimised graph can be kept (runtime/ort_kept.py).
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,7 @@ from colora.runtime.backend import BackendFacts
 from colora.runtime.golden import golden_input
 from colora.runtime.heap import trim_heap
 from colora.runtime.manifest import ImageConvention
+from colora.runtime.ort_kept import note_probed, probed
 from colora.runtime.ort_open import open_fixed, open_in_blocks, open_in_order
 from colora.runtime.weights import Array
 
@@ -37,15 +39,16 @@ class OrtBackend:
         if opened is None:
             opened = (open_in_order if refit else open_fixed)(graph, weights, threads)
         # Buffers of our own: the session borrows them, so they live as long as it does.
-        self._session, self._buffers, self._values, self._single = opened
+        self._session, self._buffers, self._values, self._single, self._kept = opened
 
     @classmethod
     def open(
         cls, graph: Path, image: ImageConvention, weights: Mapping[str, Array], refit: bool, threads: int
     ) -> "OrtBackend":
         backend = cls(graph, image, weights, refit, threads)
-        if refit:
+        if refit and not probed(backend._kept):
             backend._probe()
+            note_probed(backend._kept)
         return backend
 
     def run(self, tensor: Array) -> Array:

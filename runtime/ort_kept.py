@@ -27,7 +27,7 @@ FORMAT = 3
 """Raised when what is kept is made in another way."""
 KEPT = 32
 """Graphs, those used last; each 0.3 MB of disk for NAFNet."""
-GRAPH, NOTE = "optimised.onnx", "places.json"
+GRAPH, NOTE, PROBED = "optimised.onnx", "places.json", "probed"
 
 Places = dict[str, Place]
 
@@ -89,6 +89,18 @@ def keep(saved: Path, read: OnnxFile, places: Places, folder: Path) -> None:
         _forget(folder.parent)
     except OSError:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def probed(folder: Path | None) -> bool:
+    """Whether a graph kept there was seen to follow its edits."""
+    return folder is not None and (folder / PROBED).exists()
+
+
+def note_probed(folder: Path | None) -> None:
+    """Say so; harmless where nothing is kept."""
+    with suppress(OSError):
+        if folder is not None:
+            (folder / PROBED).touch()
 
 
 def _digest(folder: Path, places: Any, constants: Any) -> str:

@@ -67,6 +67,8 @@ class Opened(NamedTuple):
     """What must live as long as the session."""
     single: bool
     """Whether it takes one picture at a time."""
+    kept: Path | None = None
+    """Where its optimised graph is kept (runtime/ort_kept.py), if that could be done."""
 
 
 def open_in_blocks(graph: Path, weights: Mapping[str, Array], threads: int) -> Opened | None:
@@ -83,7 +85,7 @@ def open_in_blocks(graph: Path, weights: Mapping[str, Array], threads: int) -> O
         shapes = {name: tensor.shape for name, tensor in weights.items()}
         folder = folder_of(graph, read, shapes, f"{ort.__version__} {ort.get_build_info()}")
         with suppress(Exception):  # nothing kept, or damaged
-            return _open_optimised(*recall(folder), weights, threads)
+            return _open_optimised(*recall(folder), weights, threads)._replace(kept=folder)
         with TemporaryDirectory(prefix="colora-") as temporary:
             saved = Path(temporary) / GRAPH
             places, optimised = find_layout(read, shapes, partial(save_optimised, graph), saved)
@@ -93,7 +95,7 @@ def open_in_blocks(graph: Path, weights: Mapping[str, Array], threads: int) -> O
                     use_blocks(saved, optimised, block)
                 opened = _open_optimised(saved, places, weights, threads)
                 keep(saved, optimised, places, folder)
-                return opened
+                return opened._replace(kept=folder)
     return None
 
 

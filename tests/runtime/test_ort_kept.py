@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from colora.devices.errors import BundleError
+from colora.devices.errors import BackendError, BundleError
 from colora.runtime import ort_kept, ort_open
 from colora.runtime.backend_ort import OrtBackend
 from colora.runtime.golden import golden_input
@@ -74,7 +74,29 @@ def test_a_graph_is_optimised_once(graph: Path, cache: Path, monkeypatch: pytest
     assert np.array_equal(result(graph), first) and optimised == [graph]
     (kept,) = cache.iterdir()
     files = {path.name: path.stat() for path in kept.iterdir()}
-    assert files.keys() == {"optimised.onnx", "optimised.onnx.data", "places.json"}
+    assert files.keys() == {"optimised.onnx", "optimised.onnx.data", "places.json", "probed"}
+
+
+def test_edits_are_probed_once(graph: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    probes, real = [], OrtBackend._probe
+
+    def fails(self: OrtBackend) -> None:
+        raise BackendError("ignored")
+
+    def probe(self: OrtBackend) -> None:
+        probes.append(self)
+        real(self)
+
+    monkeypatch.setattr(OrtBackend, "_probe", fails)
+    for _ in range(2):  # one that failed is not taken for granted the next time
+        with pytest.raises(BackendError, match="ignored"):
+            result(graph)
+    monkeypatch.setattr(OrtBackend, "_probe", probe)
+    first = result(graph)
+    assert np.array_equal(result(graph), first) and len(probes) == 1
+    (kept,) = cache.iterdir()
+    (kept / "optimised.onnx").write_bytes(b"damaged")  # made anew, so it is another one
+    assert np.array_equal(result(graph), first) and len(probes) == 2
 
 
 def test_its_constants_count(graph: Path, cache: Path, tmp_path: Path) -> None:

@@ -165,11 +165,12 @@ def test_merged_graphs_are_kept_for_the_tasks_used_last(ort_bundle: Path, image:
 
 
 def test_auto_falls_back_to_merged_and_says_why(
-    mini: Any, ort_bundle: Path, image: Any, monkeypatch: Any
+    mini: Any, ort_bundle: Path, image: Any, monkeypatch: Any, tmp_path: Path
 ) -> None:
     def ignores(self: OrtBackend) -> None:
         raise BackendError("ignores in-place changes")
 
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # a graph that was probed is not probed again
     monkeypatch.setattr(OrtBackend, "_probe", ignores)
     with load(ort_bundle, threads=1) as session:
         facts = session.describe()
