@@ -170,7 +170,9 @@ def test_auto_falls_back_to_merged_and_says_why(
     def ignores(self: OrtBackend) -> None:
         raise BackendError("ignores in-place changes")
 
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # a graph that was probed is not probed again
+    monkeypatch.setenv(
+        "XDG_CACHE_HOME", str(tmp_path / "cache")
+    )  # a graph that was probed is not probed again
     monkeypatch.setattr(OrtBackend, "_probe", ignores)
     with load(ort_bundle, threads=1) as session:
         facts = session.describe()
