@@ -24,9 +24,6 @@ from colora.export.passes import TARGET_PASSES
 from colora.runtime.atomic import write_text
 
 PACKAGES = ("numpy", "onnxruntime", "openvino", "onnx", "onnxsim", "torch")
-OPENVINO_PASSES = TARGET_PASSES["openvino"]
-"""Of the forms measured here (--forms) the one that OpenVINO runs fastest: norms stay whole for
-runtime/openvino_norm.py, and halves come from convolutions of their own, since its Split copies."""
 LIMITS = {
     "ort: ours, merged": (ORT, 0.65),
     "ort: ours, refit": (ORT, 0.75),
@@ -41,7 +38,7 @@ MEASURED = {
     ORT: "torch.onnx.export (dynamo) at this size, onnxsim, ONNX Runtime, ORT_ENABLE_ALL.",
     "ort: ours": "The graph that `colora export` writes for target cpu, symbolic in size; policies merged and refit.",
     OPENVINO: "The same plain graph in OpenVINO, f32 hinted, latency hint.",
-    "openvino: ours": f"Passes {', '.join(OPENVINO_PASSES)}, and norms as NormalizeL2 at load; symbolic in size.",
+    "openvino: ours": "The same graph as ort: ours, whose norms become NormalizeL2 at load.",
     "bf16": "OpenVINO with the bf16 hint. Not fp32: see the PSNR table.",
     "torch": "The module in channels_last under inference_mode; torch.compile with its defaults for this size.",
     "times": "All calls by turns in one process, in rounds, the order rotating, 50 ms apart; three of each before. "
@@ -60,9 +57,9 @@ MEASURED = {
 def write_models(backbone: str, sizes: tuple[int, ...], every_form: bool, folder: Path) -> None:
     """Files for backends_run. Raises: what `load_backbone` raises."""
     source = source_of(backbone, folder)
-    forms = {"form of cpu": TARGET_PASSES["cpu"], "form of openvino": OPENVINO_PASSES}
-    write_forms(source, folder, forms | (FORMS if every_form else {}))
-    write_text(folder / NAMES, "\n".join([*forms, *(FORMS if every_form else {})]))
+    forms = {"ours": TARGET_PASSES["cpu"]} | (FORMS if every_form else {})
+    write_forms(source, folder, forms)
+    write_text(folder / NAMES, "\n".join(forms))
     write_text(folder / BACKBONE, source)
     for size in sizes:
         write_plain(source, size, folder / str(size))

@@ -23,7 +23,7 @@ ORT, OPENVINO = "ort: plain", "openvino: plain"
 OURS, EAGER, COMPILED = "openvino: ours, merged", "torch: eager, channels_last", "torch: compile"
 REFERENCES = (ORT, OPENVINO, OURS, EAGER, COMPILED)
 NAMES, BACKBONE = "forms.txt", "backbone.txt"
-"""Files beside the forms: their names, ours for the two targets first; and what load_backbone takes."""
+"""Files beside the forms: their names, ours first; and what load_backbone takes."""
 FEWEST, PAUSE = 3, 0.05
 """Rounds at least, whatever they take; seconds before each call."""
 GEMM = "2048³ product: "
@@ -110,14 +110,13 @@ def networks(folder: Path, size: int, image: Array, threads: int, compiled: bool
         return lambda: opened.run(image)
 
     names = (folder / NAMES).read_text().splitlines()
-    default, made, *others = (folder / form_folder(number) for number in range(len(names)))
-    calls["ort: ours, merged"] = ours(OrtBackend, default, False)
-    calls["ort: ours, refit"] = ours(OrtBackend, default, True)
+    made, *others = (folder / form_folder(number) for number in range(len(names)))
+    calls["ort: ours, merged"] = ours(OrtBackend, made, False)
+    calls["ort: ours, refit"] = ours(OrtBackend, made, True)
     calls[OPENVINO] = openvino_plain(plain, feed, threads, "f32")
     calls[OURS] = ours(OpenvinoBackend, made, False)
     calls["openvino: ours, refit"] = ours(OpenvinoBackend, made, True)
-    calls["openvino: form of cpu, merged"] = ours(OpenvinoBackend, default, False)
-    for name, form in zip(names[2:], others, strict=True):
+    for name, form in zip(names[1:], others, strict=True):
         calls[f"openvino: {name}"] = ours(OpenvinoBackend, form, False)
     if "BF16" in capabilities():
         calls["openvino bf16: plain"] = openvino_plain(plain, feed, threads, "bf16")

@@ -46,7 +46,7 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic in newer versi
 @click.option(
     "--passes",
     default=None,
-    help="Passes to run, comma-separated, or `none`, or the set for cpu, gpu or openvino; `--explain` lists them.  "
+    help="Passes to run, comma-separated, or `none`, or the set for cpu or gpu; `--explain` lists them.  "
     "[default: the target's]",
 )
 @click.option(

@@ -56,7 +56,6 @@ KEEP_WEIGHTS = frozenset(("onnxsim", "constants", "moments", "blocks", "pool"))
 TARGET_PASSES: Mapping[str, tuple[str, ...]] = {
     "cpu": ("onnxsim", "affine", "mean", "split", "moments", "shuffle", "blocks", "pool"),
     "gpu": ("onnxsim", "affine"),
-    "openvino": ("onnxsim", "affine", "split", "pool"),
 }
 """Passes that an export for a kind of device runs unless told otherwise; each name may be asked for as a pass is.
 
@@ -68,8 +67,8 @@ itself; pixel-scale and mean feed a convolution what no norm has brought to scal
 Norms stay plain operators, their statistics typed float32: as LayerNormalization between two Transposes, TensorRT for
 RTX 1.7 reports no less memory for nafnet-small at 256×256 (71.6 MB of activations for 71.0; float16: 41.0 both), and
 writes 5 % more (float16: 1 %).
-openvino: it fuses norms into convolutions by itself, and ran what is made for ONNX Runtime's blocks about 15 % slower
-(`python -m colora.benchmarks.backends`). No device means it: a bundle for a CPU may be opened by either.
+OpenVINO opens a bundle for a CPU too, and has its own form of what is made for ONNX Runtime's blocks, norms, at load
+(runtime/openvino_norm.py): no set of passes ran faster there.
 """
 
 

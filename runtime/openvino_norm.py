@@ -5,6 +5,14 @@
 OpenVINO's CPU kernels run the left side as operator after operator, each of which reads and writes the picture; the
 right one is NormalizeL2, a kernel of its own, into which the factor is fused. MVN would take the mean off too, but
 wants the channels last, and the transposes around it cost nothing only where height and width are fixed.
+
+In a bundle for ONNX Runtime's blocks (export passes mean and moments) the factor is made and spread by 1×1 convolutions
+and the mean lies in the kernels behind, whose rows add up to 0. Those don't care if it is taken off before, too:
+
+    W·(x ⊙ r)  =  W·((x − 1·mean(x)) ⊙ r)        W·1 = 0,  r = 1/√(mean(x²) − mean(x)² + ε)
+
+Such a graph then runs in 0.89 of its time, and 0.97 of that of one whose norms were left whole by the passes
+(nafnet-small at 256×256, one core).
 """
 
 import math
@@ -16,6 +24,8 @@ import numpy as np
 
 CHANNELS = 1
 """The axis."""
+CENTRED = 1e-5
+"""What the numbers of a row may add up to, as a part of what their sizes do: rounding leaves 1e-7."""
 
 
 @dataclass(frozen=True)
@@ -27,15 +37,20 @@ class Norm:
     """output of the operator before"""
     channels: int
     epsilon: float
+    mean: bool
+    """to be taken off d first"""
 
 
 def rewrite_norms(model: Any) -> int:
-    """Rewrite every such norm of an `openvino.Model` in place; returns how many."""
-    ops = operators()
+    """Rewrite every such norm of an `openvino.Model` in place; returns how many.
+
+    Kernels are read as they stand in the file: center_in of the weight program holds for those of every task.
+    """
+    ops, axis = operators(), np.array([CHANNELS])
     norms = [norm for op in model.get_ordered_ops() if (norm := _match(op)) is not None]
     for norm in norms:
-        epsilon = norm.channels * norm.epsilon
-        unit = ops.normalize_l2(norm.d, np.array([CHANNELS]), epsilon, "add")
+        d = ops.subtract(norm.d, ops.reduce_mean(norm.d, axis, True)) if norm.mean else norm.d
+        unit = ops.normalize_l2(d, axis, norm.channels * norm.epsilon, "add")
         scaled = ops.multiply(unit, np.float32(math.sqrt(norm.channels)))
         for reader in norm.result.output(0).get_target_inputs():
             reader.replace_source_output(scaled.output(0))
@@ -55,13 +70,18 @@ def _match(op: Any) -> Norm | None:
     if op.get_type_name() == "Multiply":
         sides.append(sides[0][::-1])
     for d, factor in sides:
-        length = factor if op.get_type_name() == "Divide" else _reciprocal(factor)
-        epsilon = _epsilon(length, d)
         size = d.get_partial_shape()
-        if epsilon is not None and size.rank.is_static and len(size) == 4 and size[CHANNELS].is_static:
+        if not (size.rank.is_static and len(size) == 4 and size[CHANNELS].is_static):
+            continue
+        channels = size[CHANNELS].get_length()
+        length = factor if op.get_type_name() == "Divide" else _reciprocal(factor)
+        epsilon, spread = _epsilon(length, d), _pointwise(factor, 1.0)
+        if mean := epsilon is None and spread is not None and _only_centred(op):
+            epsilon = _epsilon_of_moments(_reciprocal(spread), d, 1 / channels)
+        if epsilon is not None:
             if d.get_element_type().to_dtype() != np.float32:
                 return None
-            return Norm(op, d, size[CHANNELS].get_length(), epsilon)
+            return Norm(op, d, channels, epsilon, mean)
     return None
 
 
@@ -74,10 +94,9 @@ def _reciprocal(value: Any) -> Any:
 
 def _epsilon(length: Any, d: Any) -> float | None:
     """ε of √(mean(d²) + ε)."""
-    root = _node(length, "Sqrt")
-    add = None if root is None else _node(root.input_value(0), "Add")
-    mean = None if add is None else _node(add.input_value(0), "ReduceMean")
-    if add is None or mean is None or not mean.get_attributes()["keep_dims"]:
+    add = _node(_input(_node(length, "Sqrt")), "Add")
+    mean = _node(_input(add), "ReduceMean")
+    if mean is None or not mean.get_attributes()["keep_dims"]:
         return None
     axis, square = _number(mean.input_value(1)), mean.input_value(0).get_node()
     if axis != CHANNELS or square.get_type_name() not in ("Multiply", "Power"):
@@ -85,6 +104,60 @@ def _epsilon(length: Any, d: Any) -> float | None:
     a, b = square.input_value(0), square.input_value(1)
     squared = _same(b, d) if square.get_type_name() == "Multiply" else _number(b) == 2
     return _number(add.input_value(1)) if squared and _same(a, d) else None
+
+
+def _epsilon_of_moments(length: Any, x: Any, part: float) -> float | None:
+    """ε of √(relu(a∗x² − (a∗x)²) + ε), where a∗ is the convolution of one output whose kernel is `part` all over."""
+    add = _node(_input(_node(length, "Sqrt")), "Add")
+    difference = _node(_input(_node(_input(add), "Relu")), "Subtract")
+    if difference is None:
+        return None
+    square, mean = _pointwise(difference.input_value(0), part), _squared(difference.input_value(1))
+    found = _squared(square), _pointwise(mean, part)
+    return _number(add.input_value(1)) if all(v is not None and _same(v, x) for v in found) else None
+
+
+def _squared(value: Any) -> Any:
+    """v of v·v."""
+    node = _node(value, "Multiply")
+    return (
+        node.input_value(0) if node is not None and _same(node.input_value(0), node.input_value(1)) else None
+    )
+
+
+def _pointwise(value: Any, number: float) -> Any:
+    """What a 1×1 convolution reads whose kernel holds one number all over."""
+    node = _node(value, "Convolution")
+    if node is None or not _is_1x1(node):
+        return None
+    spread = _node(node.input_value(1), "Broadcast")
+    kernel = _node(_input(spread) if spread else node.input_value(1), "Constant")
+    same = kernel is not None and bool((kernel.data == np.float32(number)).all())
+    return node.input_value(0) if same else None
+
+
+def _only_centred(op: Any) -> bool:
+    """Whether `op` is read by nothing but 1×1 convolutions that make 0 of a picture of equal channels."""
+    for reader in op.output(0).get_target_inputs():
+        node = reader.get_node()
+        kernel = _node(node.input_value(1), "Constant") if node.get_type_name() == "Convolution" else None
+        if kernel is None or reader.get_index() != 0 or not _is_1x1(node):
+            return False
+        rows = kernel.data.reshape(len(kernel.data), -1)
+        if (np.abs(rows.sum(1)) > CENTRED * np.abs(rows).sum(1)).any():
+            return False
+    return True
+
+
+def _is_1x1(convolution: Any) -> bool:
+    facts = convolution.get_attributes()
+    steps, pads = facts["strides"], (*facts["pads_begin"], *facts["pads_end"])
+    return list(convolution.input_value(1).get_shape())[2:] == [1, 1] and {*steps} == {1} and {*pads} == {0}
+
+
+def _input(node: Any) -> Any:
+    """The first one of an operator that is there."""
+    return None if node is None else node.input_value(0)
 
 
 def _node(value: Any, kind: str) -> Any:

@@ -25,17 +25,50 @@ BODY = {
     "without the mean": """s = Mul(input, input) v = ReduceMean(s, axis)
         e = Add(v, eps) l = Sqrt(e) r = Reciprocal(l) output = Mul(r, input)""",
 }
+MOMENTS = """s = Mul(input, input) q = Conv(s, part) m = Conv(input, part) n = Mul(m, m) w = Sub(q, n) v = Relu(w)
+        e = Add(v, eps) l = Sqrt(e) r = Reciprocal(l) o = Conv(r, ones) p = Mul(o, input) output = Conv(p, kernel)"""
+"""as the passes mean and moments leave it"""
 OTHERS = {
     "over the rows": ("axis", 2),
     "of the fourth power": ("two", 4.0),
     "of others' length": ("output = Div(d, l)", "output = Div(input, l)"),
 }
+NOT_MOMENTS = {
+    "a kernel that sees the mean": ("p, kernel", "p, other"),
+    "another reader": (
+        "output = Conv(p, kernel)",
+        "c = Conv(p, kernel) t = Relu(p) d = Conv(t, kernel) output = Add(c, d)",
+    ),
+    "of others' moments": ("m = Conv(input, part)", "t = Neg(input) m = Conv(t, part)"),
+    "a sum, no mean": ("q = Conv(s, part)", "q = Conv(s, sum)"),
+    "no square": ("Mul(m, m)", "Mul(m, two)"),
+    "not spread evenly": ("Conv(r, ones)", "Conv(r, uneven)"),
+    "a kernel of neighbours": ("Conv(p, kernel)", "Conv<pads = [1, 1, 1, 1]>(p, wide)"),
+}
+KERNEL = np.random.default_rng(1).normal(size=(4, 6)).astype(np.float32)
+CENTRED = KERNEL - KERNEL.mean(1, keepdims=True)
+
+
+def initializer(name: str, *shape: int, values: Any) -> str:
+    numbers = ", ".join(f"{x:.9g}" for x in np.broadcast_to(values, shape).ravel())
+    return f"float[{', '.join(map(str, shape))}] {name} = {{{numbers}}}"
+
+
+WEIGHTS = ", ".join((
+    initializer("part", 1, 6, 1, 1, values=1 / 6),
+    initializer("sum", 1, 6, 1, 1, values=1),
+    initializer("ones", 6, 1, 1, 1, values=1),
+    initializer("uneven", 6, 1, 1, 1, values=np.arange(6)[:, None, None, None]),
+    initializer("kernel", 4, 6, 1, 1, values=CENTRED[..., None, None]),
+    initializer("other", 4, 6, 1, 1, values=CENTRED[..., None, None] + 0.001),
+    initializer("wide", 4, 6, 3, 3, values=CENTRED[..., None, None]),
+))  # fmt: skip
 
 
 def model(folder: Path, body: str, **numbers: float) -> Any:
     path = folder / "norm.onnx"
     text = f"""<ir_version: 8, opset_import: ["": 18]>
-    g (float[1,6,h,w] input) => (float[1,6,h,w] output) {{
+    g (float[1,6,h,w] input) => (float[1,c,h,w] output) <{WEIGHTS}> {{
       axis = Constant <value_ints = [{int(numbers.get("axis", 1))}]> ()
       two = Constant <value_float = {float(numbers.get("two", 2.0))}> ()
       eps = Constant <value_float = {EPSILON:.7f}> ()
@@ -74,3 +107,19 @@ def test_what_only_looks_like_it_is_left(tmp_path: Path, name: str) -> None:
     before = run(read.clone(), image)
     assert rewrite_norms(read) == 0
     assert np.array_equal(run(read, image), before)
+
+
+def test_a_mean_that_lies_in_the_kernel_behind_is_taken_off_before(tmp_path: Path) -> None:
+    read = model(tmp_path, MOMENTS)
+    assert rewrite_norms(read) == 1
+    image = np.random.default_rng(0).normal(1, 2, (1, 6, 5, 9)).astype(np.float32)
+    d = image.astype(np.float64) - image.mean(1, keepdims=True, dtype=np.float64)
+    expected = np.einsum("oc,nchw->nohw", CENTRED, d / np.sqrt((d * d).mean(1, keepdims=True) + EPSILON))
+    assert np.abs(run(read, image) - expected).max() < CLOSE
+
+
+@pytest.mark.parametrize("name", NOT_MOMENTS)
+def test_what_only_looks_like_moments_is_left(tmp_path: Path, name: str) -> None:
+    what, instead = NOT_MOMENTS[name]
+    assert what in MOMENTS
+    assert rewrite_norms(model(tmp_path, MOMENTS.replace(what, instead))) == 0
