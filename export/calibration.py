@@ -16,7 +16,7 @@ import numpy as np
 from colora.devices.errors import ImageError
 from colora.export.parity import BACKBONE
 from colora.train.pairs import middle, read_pairs
-from colora.train.photos import Pair, picture_files, read_rgb, to_float
+from colora.train.photos import Pair, picture_files, to_float
 from colora.train.tasks import TASKS, Task
 
 if TYPE_CHECKING:
@@ -87,20 +87,21 @@ def _degraded(task: str, folder: Path, count: int, seed: int) -> list[Pair]:
     From round to round the photographs come in reverse, so that of two every second window is not of the same one.
     """
     from colora.train.degradations import degrade
+    from colora.train.examples import photograph
 
-    photos, steps = picture_files(folder), TASKS.get(task, Task(task, "", ())).degradations
+    photos, found = picture_files(folder), TASKS.get(task, Task(task, "", ()))
     made: list[Pair] = []
     photos = photos[:: max(1, len(photos) // count)][:count]
     for turn in range(-(-count // len(photos))):
         place = PLACES[turn % len(PLACES)]
         for file in photos if turn % 2 == 0 else reversed(photos):
-            photo = read_rgb(file)
+            photo = photograph(file, found)
             (top, height), (left, width) = (
                 (round(at * max(0, n - SIDE)), min(SIDE, n))
                 for at, n in zip(place, photo.shape[:2], strict=True)
             )
             clean = photo[top : top + height, left : left + width]
-            degraded = degrade(to_float(clean), np.random.default_rng([seed, len(made)]), steps)
+            degraded = degrade(to_float(clean), np.random.default_rng([seed, len(made)]), found.degradations)
             made.append(Pair(file.stem, np.rint(degraded * 255).astype(np.uint8), clean))
     return made
 

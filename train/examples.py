@@ -79,6 +79,12 @@ def exposed(photo: Pixels, mean: float) -> Pixels:
     return np.asarray(curve[photo])
 
 
+def photograph(file: Path, task: Task) -> Pixels:
+    """A clean photograph as the task's camera would have taken it in good light, H×W×3 uint8. Raises: ImageError."""
+    photo = read_rgb(file)
+    return photo if task.exposure is None else exposed(photo, task.exposure)
+
+
 def from_photos(
     task: Task, folders: Sequence[Path], held_out: int | None = None, seed: int = 0, augment: bool = True
 ) -> Examples:
@@ -88,12 +94,7 @@ def from_photos(
     Raises ImageError for pictures that can't be used.
     """
     train, kept = split([f for folder in folders for f in picture_files(folder)], held_out)
-
-    def read(file: Path) -> Pixels:
-        photo = read_rgb(file)
-        return photo if task.exposure is None else exposed(photo, task.exposure)
-
-    photos = [read(f) for f in train]
+    photos = [photograph(f, task) for f in train]
     augment = augment and task.exposure is None  # which would expose them otherwise
 
     def spoil(image: Image, rng: Generator) -> Image:
@@ -107,7 +108,7 @@ def from_photos(
 
     pairs = []
     for i, file in enumerate(kept):
-        photo = read(file)
+        photo = photograph(file, task)
         y, x = (max(0, n - 256) // 2 for n in photo.shape[:2])
         clean = photo[y : y + 256, x : x + 256]
         degraded = spoil(to_float(clean), np.random.default_rng([seed, i]))

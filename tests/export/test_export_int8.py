@@ -25,6 +25,7 @@ from colora.runtime.manifest import ImageConvention
 from colora.runtime.session import load
 from colora.train.checkpoint import arrays
 from colora.train.photos import Pair
+from PIL import Image
 
 
 def make(nafnet: Any, folder: Path, task: str = "rain", **options: Any) -> Report:
@@ -88,6 +89,13 @@ def test_windows_of_few_photographs_differ_in_place_and_draw() -> None:
     assert len({pair.clean.tobytes() for pair in pairs}) == len({p.degraded.tobytes() for p in pairs}) == 8
     # ranges come from every second one: of both photographs, and so does the loss
     assert {p.name for p in pairs[::2]} == {p.name for p in pairs[1::2]} == {"city", "dahlia"}
+
+
+def test_low_light_is_measured_on_well_exposed_photographs_as_it_was_learnt(tmp_path: Path) -> None:
+    numbers = np.random.default_rng(0).random((96, 96, 3)) ** 3  # of mean 1/4
+    Image.fromarray(np.rint(255 * numbers).astype(np.uint8)).save(tmp_path / "a.png")
+    clean = {task: task_pictures(task, tmp_path, 1, 16)[0].clean for task in ("lowlight", "rain")}
+    assert abs(clean["lowlight"].mean() / 255 - 0.46) < 0.01 and abs(clean["rain"].mean() / 255 - 0.25) < 0.01
 
 
 def test_ranges_and_loss_come_from_different_pictures(
