@@ -150,16 +150,21 @@ def markdown(
 
 
 def plot(told: Sequence[Point], title: str, axis: str, path: Path) -> None:
-    """Gain over the input along the axis, a panel for each task and the mean, as PNG."""
+    """Gain over the input along the axis as PNG, a panel for each task and the mean; bars where there is one place."""
     from matplotlib.figure import Figure
 
     tasks = list(dict.fromkeys(p.task for p in told))
     figure = Figure(figsize=(3.2 * len(tasks) + 1.5, 3.6), layout="constrained")
     for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
         places = list(dict.fromkeys(p.at for p in told if p.task == task))
-        for line in dict.fromkeys(p.line for p in told if p.task == task):
+        lines = list(dict.fromkeys(p.line for p in told if p.task == task))
+        for n, line in enumerate(lines):
             mine = [p for p in told if (p.task, p.line) == (task, line)]
-            axes.plot([places.index(p.at) for p in mine], [p.gain_db for p in mine], marker="o", label=line)
+            along, gains = [places.index(p.at) for p in mine], [p.gain_db for p in mine]
+            if len(places) == 1:
+                axes.bar((n - (len(lines) - 1) / 2) / len(lines), gains, 0.8 / len(lines), label=line)
+            else:
+                axes.plot(along, gains, marker="o", label=line)
         axes.set_xticks(range(len(places)), [str(place) for place in places], fontsize=8)
         axes.set(xlabel=axis, title=task)
         axes.grid(alpha=0.3)
