@@ -83,6 +83,7 @@ def _degrade(task: str, settings: Settings) -> tuple[Pair, ...]:
     """Shipped photographs as the task's camera sees them; none for a task without a degradation."""
     try:
         from colora.train.degradations import degrade
+        from colora.train.examples import photograph
         from colora.train.tasks import TASKS
     except ModuleNotFoundError as e:
         raise missing_extra(e.name or "opencv-python", "train", "a synthetic degradation") from e
@@ -90,7 +91,8 @@ def _degrade(task: str, settings: Settings) -> tuple[Pair, ...]:
         return ()
     pairs = []
     for name, whose in PHOTOS.items():
-        clean = _middle(read_image(str(files("colora.benchmarks.photos") / name)), settings.size)
+        photo = photograph(Path(str(files("colora.benchmarks.photos") / name)), TASKS[task])
+        clean = _middle(photo, settings.size)
         rng = np.random.default_rng(settings.seed)
         degraded = degrade(to_dtype(clean, np.float32), rng, TASKS[task].degradations)
         pairs.append(Pair(f"{whose}; synthetic {task}", to_dtype(degraded, np.uint8), clean))

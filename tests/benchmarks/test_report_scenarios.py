@@ -247,6 +247,11 @@ def test_pairs_come_from_a_folder_and_are_cut_to_the_middle(tmp_path: Path, sett
         cases(["rain"], replace(given, pairs=(("rain", tmp_path),)))
 
 
+def test_low_light_is_judged_on_photographs_exposed_as_it_was_learnt(settings: Settings) -> None:
+    dark, rain = (case.pairs[0].clean for case in cases(["lowlight", "rain"], settings))
+    assert dark.shape == rain.shape and dark.mean() + 20 < rain.mean()  # the city's houses are white
+
+
 def test_a_machine_that_was_slowed_down_is_told() -> None:
     mode = ("jtop", 2.0, 4, {"VDD_IN": Spread(1, 2, 3)}, {}, {}, {}, None)
     told = device_told(Telemetry(*mode, True, ("2 events",), {"clock": "no permission"}), 7, "ort 1 on cpu")
