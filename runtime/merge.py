@@ -2,13 +2,11 @@
 
 Always from the pristine backbone on disk, never from what the graph holds now, and in one order: A → B →
 A gives the same bits whatever came between, and a mixture does not depend on the order in which it was
-written. Large ones are made by two threads: a core alone does not use all of the memory's bandwidth.
+written. By one thread: between numpy's calls of some 20 µs each, two wait for Python's lock, and gained nothing.
 """
 
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache, reduce
 
 import numpy as np
@@ -26,10 +24,6 @@ parameters and 1.5 MB with 29 M; large tensors stay where the adapter has them. 
 switch."""
 SMALL_BYTES = 1 << 13
 """Of a graph tensor without low rank that is kept as it is: biases, small depthwise kernels."""
-THREADS = min(2, os.cpu_count() or 1)
-"""That write. More would wait for Python's lock."""
-WORTH_A_THREAD = 1 << 20
-"""Bytes."""
 
 Ready = Array | tuple[Block, ...]
 """A graph tensor, or what it is computed from."""
@@ -50,8 +44,6 @@ class GraphTensors:
             for param in operands(steps):
                 self._readers.setdefault(param, set()).add(name)
         self._touched = lru_cache(maxsize=16)(self._find)
-        self._shares = lru_cache(maxsize=16)(_shares)
-        self._pool = ThreadPoolExecutor(max(1, THREADS - 1), thread_name_prefix="colora-switch")
         self._kept: OrderedDict[tuple[str, ...], dict[str, Ready]] = OrderedDict()
 
     def touched(self, *mixtures: Mixture) -> tuple[str, ...]:
@@ -90,14 +82,7 @@ class GraphTensors:
                         put(ready, buffers[name])  # rare: what passes make has the form of blocks
                     else:
                         kept[name] = ready
-            first, *others = self._shares(names, tuple(buffers[name].nbytes for name in names))
-            waiting = [self._pool.submit(_write, kept, share, buffers) for share in others]
-            try:
-                _write(kept, first, buffers)
-            finally:
-                wait(waiting)
-            for other in waiting:
-                other.result()
+            _write(kept, names, buffers)
         finally:
             self._pristine.release()
 
@@ -176,7 +161,6 @@ def _whole(blocks: tuple[Block, ...]) -> Array:
 
 
 def _write(ready: Mapping[str, Ready], names: Iterable[str], buffers: Mapping[str, Array]) -> None:
-    """What one thread does."""
     found = [(buffers[name], ready[name]) for name in names if name in ready]
     scratch = _scratch(block for _, made in found if not isinstance(made, np.ndarray) for block in made)
     for buffer, made in found:
@@ -188,14 +172,3 @@ def _write(ready: Mapping[str, Ready], names: Iterable[str], buffers: Mapping[st
 
 def _scratch(blocks: Iterable[Block]) -> Array:
     return np.empty((2, max((block.room for block in blocks), default=0)), np.float32)
-
-
-def _shares(names: tuple[str, ...], sizes: tuple[int, ...]) -> list[list[str]]:
-    """Names for each thread, of about as many bytes."""
-    shares: list[list[str]] = [[] for _ in range(max(1, min(THREADS, sum(sizes) // WORTH_A_THREAD)))]
-    work = [0] * len(shares)
-    for size, name in sorted(zip(sizes, names, strict=True), reverse=True):
-        least = work.index(min(work))
-        shares[least].append(name)
-        work[least] += size
-    return shares

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from colora.runtime import blocks, merge
+from colora.runtime import blocks
 from colora.runtime.blocks import put
 from colora.runtime.bundle import WEIGHTS, open_bundle
 from colora.runtime.merge import GraphTensors
@@ -23,14 +23,12 @@ STRENGTHS: list[dict[str, float]] = [
 ]
 
 
-@pytest.fixture(params=["as it is", "many blocks, two threads"])
+@pytest.fixture(params=["as it is", "many blocks"])
 def tensors(null_bundle: Path, request: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[GraphTensors]:
     if request.param != "as it is":
         monkeypatch.setattr(blocks, "BLOCK", 20)
         monkeypatch.setattr(blocks, "ROWS", 2)
         monkeypatch.setattr(blocks, "ONE_THREAD", 30)
-        monkeypatch.setattr(merge, "WORTH_A_THREAD", 1)
-        monkeypatch.setattr(merge, "THREADS", 2)
     yield GraphTensors(open_bundle(null_bundle))
 
 
