@@ -48,6 +48,14 @@ def _refusals(outcomes: Mapping[str, Outcome]) -> Iterable[tuple[str, ...]]:
     for name, outcome in outcomes.items():
         for reason, times in Counter(refusal.reason for refusal in outcome.refused).items():
             yield name, str(times), reason, _where(outcome.refused, reason)
+        if not outcome.fired and not outcome.refused:
+            behind = PASSES[name].behind
+            missing = (
+                f": it works on what {behind} leaves, which was not run"
+                if behind not in {"", *outcomes}
+                else ""
+            )
+            yield name, "0", f"nothing of its form in this graph{missing}", ""
 
 
 def _where(refused: Iterable[Refusal], reason: str) -> str:

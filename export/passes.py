@@ -31,6 +31,8 @@ class Pass:
     name: str
     told: str
     run: Callable[[Draft], Outcome]
+    behind: str = ""
+    """The pass that leaves what this one works on."""
 
 
 PASSES = {
@@ -39,8 +41,8 @@ PASSES = {
         Pass("onnxsim", "the public simplifier", pass_onnxsim.run),
         Pass("constants", "operators on constants → their results", pass_constants.run),
         Pass("affine", "a norm's weight and bias → the 1×1 convolution behind it", pass_affine.run),
-        Pass("pixel-scale", "1/σ of a norm → behind the 1×1 convolution", pass_pixel_scale.run),
-        Pass("mean", "a norm's mean → the kernel of the 1×1 convolution", pass_mean.run),
+        Pass("pixel-scale", "1/σ of a norm → behind the 1×1 convolution", pass_pixel_scale.run, "affine"),
+        Pass("mean", "a norm's mean → the kernel of the 1×1 convolution", pass_mean.run, "affine"),
         Pass("split", "SimpleGate's Split → convolutions in two halves", pass_split.run),
         Pass("moments", "1/σ of a norm → made and spread by 1×1 convolutions", pass_moments.run),
         Pass("shuffle", "pixel shuffle → of channels in the order of phases", pass_shuffle.run),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from colora.export.cost import Cost
 from colora.export.draft import Outcome, Refusal
 from colora.export.explain import explain
@@ -37,3 +38,11 @@ def test_nothing_refused_is_no_table() -> None:
     same = Cost(1, {"Conv": 1}, 1, 1, 0)
     lines = printed({"affine": Outcome(1)}, same, same)
     assert not any("refused by" in line or "unknown" in line for line in lines)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_a_pass_that_finds_nothing_says_so(affine: bool) -> None:
+    same = Cost(1, {"Conv": 1}, 1, 1, 0)
+    lines = printed({**({"affine": Outcome(1)} if affine else {}), "mean": Outcome(0)}, same, same)
+    nothing = "mean 0 nothing of its form in this graph"
+    assert (nothing if affine else f"{nothing}: it works on what affine leaves, which was not run") in lines
