@@ -20,7 +20,11 @@ from colora.runtime.bundle import Bundle
 SAY_EVERY_S = 10.0
 """A file that is being copied in is refused each time it has grown: one warning per task in this time."""
 
-Stamp = tuple[int, int, int, int] | None
+SETTLED_S = 0.1
+"""A file younger than that is read anew at each use: file systems count time in ticks (of up to 10 ms before Linux
+6.13), and what is written in place twice in one tick, half and then whole, looks the same."""
+
+Stamp = tuple[int, ...] | None
 """What changes when a file is replaced or written; None where there is none."""
 
 _log = logging.getLogger(__name__)
@@ -127,4 +131,6 @@ def _stamp(path: Path) -> Stamp:
         status = path.stat()
     except OSError:
         return None
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    stamp = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    now = time.time_ns()
+    return stamp if abs(now - status.st_ctime_ns) > SETTLED_S * 1e9 else (*stamp, now)

@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -46,11 +47,35 @@ def events(heard: pytest.LogCaptureFixture) -> list[tuple[int, str, str]]:
 
 
 def test_a_file_is_read_once(mini: Any, adapters: ResidentAdapters, monkeypatch: Any) -> None:
+    monkeypatch.setattr(resident, "SETTLED_S", 0.0)
     first = adapters.get("rain")
     assert first.content_sha256 == mini.adapters["rain"].content_sha256
     monkeypatch.setattr(resident.Bundle, "read_task", None)
     assert adapters.get("rain") is first
     assert adapters.size_bytes == 4 * first.stored_numbers()
+
+
+def test_a_file_that_is_written_twice_in_one_tick(
+    adapters: ResidentAdapters, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In place, as `rsync --inplace` does, by a clock of 10 ms: read when half new, it is not refused for good."""
+    real = Path.stat
+
+    def coarse(self: Path) -> SimpleNamespace:
+        found, tick = real(self), 10_000_000
+        times = {name: getattr(found, name) // tick * tick for name in ("st_mtime_ns", "st_ctime_ns")}
+        return SimpleNamespace(st_mode=found.st_mode, st_ino=found.st_ino, st_size=found.st_size, **times)
+
+    monkeypatch.setattr(Path, "stat", coarse)
+    good = file.read_bytes()
+    half = good[:-4] + b"half"
+    adapters.get("rain")
+    for _ in range(20):
+        for content in (half, good):
+            with file.open("r+b") as written:
+                written.write(content)
+            adapters.get("rain")
+            assert bool(adapters.refused) == (content is half)
 
 
 def test_what_float16_holds_is_held_in_it(mini: Any, adapters: ResidentAdapters, file: Path) -> None:
@@ -143,6 +168,7 @@ def test_a_file_that_is_copied_slowly_is_told_now_and_then(
 ) -> None:
     now = 1000.0
     monkeypatch.setattr(resident.time, "monotonic", lambda: now)
+    monkeypatch.setattr(resident, "SETTLED_S", 0.0)
     whole = file.read_bytes()
     first = adapters.get("rain")
     for size in range(0, len(whole), len(whole) // 20):
