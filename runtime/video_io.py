@@ -155,9 +155,10 @@ def join(
             for file in files:
                 with av.open(str(file)) as segment:
                     for packet in segment.demux(video=0):
-                        if packet.dts is not None and packet.pts is not None:
+                        if packet.size:  # the last has none: the end
                             offset = round(facts.begin * facts.time_base / packet.time_base)
-                            packet.pts, packet.dts = packet.pts + offset, packet.dts + offset
+                            # no B-frames, so dts is pts; FFmpeg finds no dts in a NUT file of 7 frames
+                            packet.pts = packet.dts = packet.pts + offset
                             packet.stream = video
                             yield packet
 

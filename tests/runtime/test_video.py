@@ -98,6 +98,14 @@ def test_frames_times_and_audio(tmp_path: Path) -> None:
     assert sorted(f.name for f in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
 
 
+@pytest.mark.parametrize("segment_frames", range(1, FRAMES + 1))
+def test_segments_of_any_length_keep_every_frame(segment_frames: int, tmp_path: Path) -> None:
+    """FFmpeg finds no decoding times in a NUT file of 7 H.264 frames: they were dropped once."""
+    source, target = film(tmp_path / "in.mp4"), tmp_path / "out.mp4"
+    restore_video(lambda image: image, source, target, segment_frames=segment_frames)
+    assert times(target) == times(source)
+
+
 @pytest.mark.parametrize(
     ("name", "options", "dtype"),
     [
