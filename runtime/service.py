@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from threading import Condition, Thread
+from threading import Condition, Thread, current_thread
 from types import TracebackType
 from typing import Any
 
@@ -102,22 +102,30 @@ class Service:
             self._changed.notify()
         for frame in left:
             self._refuse(frame, "the service was closed")
-        self._thread.join()
+        if self._thread is not current_thread():
+            self._thread.join()
         atexit.unregister(self.close)
 
     def _work(self) -> None:
-        while (frame := self._next()) is not None:
-            if self._clock() > frame.until:
-                with self._changed:
-                    self._late += 1
-                self._refuse(frame, "its deadline passed before it could be begun")
-            elif frame.future.set_running_or_notify_cancel():
-                try:
-                    result = self._session.restore(frame.image, frame.task, frame.strength)
-                except BaseException as e:
-                    frame.future.set_exception(e)
-                else:
-                    frame.future.set_result(result)
+        while self._serve():
+            pass
+
+    def _serve(self) -> bool:
+        """One frame, which is let go at the end, as is its result: the next may be long in coming. False: closed."""
+        if (frame := self._next()) is None:
+            return False
+        if self._clock() > frame.until:
+            with self._changed:
+                self._late += 1
+            self._refuse(frame, "its deadline passed before it could be begun")
+        elif frame.future.set_running_or_notify_cancel():
+            try:
+                result = self._session.restore(frame.image, frame.task, frame.strength)
+            except BaseException as e:
+                frame.future.set_exception(e)
+            else:
+                frame.future.set_result(result)
+        return True
 
     def _next(self) -> _Frame | None:
         with self._changed:

@@ -96,7 +96,7 @@ class Session:
         self.timings: Timings | None = None
         """Of the last call that succeeded."""
         self.choice: Choice | None = None
-        """Of the last call that succeeded with task="auto"."""
+        """Of the last `restore` that succeeded with task="auto"."""
         self._switcher, self._reopen_limit = switcher, reopen_limit
         self._metrics = Metrics()
         self._lock = RLock()
@@ -146,7 +146,7 @@ class Session:
 
         Pictures of one task are run one after another, those whose weights are at hand first, so there is
         at most one switch a task. Other threads may come in between, which costs a switch. All pictures
-        are read first.
+        are read first. Where a task is `auto` it is chosen for that picture alone, and `choice` stays as it was.
         Raises: ImageError naming the picture's number, before anything is run; else as `restore`.
         """
         pictures = read_all(images, tasks)

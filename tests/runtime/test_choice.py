@@ -121,6 +121,7 @@ def test_a_session_restores_what_it_chose(
         assert session.choice.task == NOTHING
         assert np.array_equal(untouched, clean) and not np.shares_memory(untouched, clean)
         batch = session.restore_batch([clean, noisy, noisy], [AUTO, AUTO, "rain"])
+        assert session.choice.task == NOTHING  # still the one of `restore`
         alone = [untouched, restored, session.restore(noisy, "rain")]
         assert all(np.array_equal(a, b) for a, b in zip(batch, alone, strict=True))
         assert session.choose(noisy, least=1.0).task == NOTHING

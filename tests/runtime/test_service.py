@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import weakref
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,32 @@ def test_closing_finishes_the_frame_in_work_and_drops_the_others(
         service.submit(picture(8, 8))
     assert service.metrics().dropped_frames == 1
     assert session.restore(picture(8, 8)).shape == (8, 8, 3)  # the session is its owner's
+
+
+def test_a_callback_may_close_the_service(session: Session, picture: Any) -> None:
+    service, closed = Service(session), threading.Event()
+
+    def close(future: "Future[Any]") -> None:
+        service.close()
+        closed.set()  # not reached where it raises, which a future only logs
+
+    service.submit(picture(8, 8)).add_done_callback(close)
+    assert closed.wait(5)
+    service.close()
+    with pytest.raises(BackendError, match="the service is closed"):
+        service.submit(picture(8, 8))
+
+
+def test_a_service_that_waits_holds_no_frame(session: Session, picture: Any) -> None:
+    class Frame(np.ndarray[Any, Any]):
+        """An array that says when it is gone."""
+
+    frame, gone = picture(8, 8).view(Frame), threading.Event()
+    weakref.finalize(frame, gone.set)
+    with Service(session) as service:
+        service.submit(frame).result(LONG)
+        del frame
+        assert gone.wait(5)
 
 
 def test_a_frame_may_be_called_off(session: Session, gate: Gate, picture: Any) -> None:
