@@ -13,7 +13,7 @@ import os
 import zipfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from colora.runtime.golden import GOLDEN_SHAPE, golden_input
 from colora.runtime.manifest import FileRecord, Manifest, manifest_bytes, parse_manifest
 from colora.runtime.program import operands
 from colora.runtime.sign import SIGNATURE, SIGNATURE_BYTES, read_trusted_key, verify_adapter, verify_manifest
+from colora.runtime.stamp import Stamp, stamp
 from colora.runtime.weights import Array, read_header, read_tensors, weights_sha256
 
 MANIFEST = "manifest.json"
@@ -46,6 +47,8 @@ class Bundle:
     """Source parameter → shape, of `weights.safetensors`; empty where a task is merged."""
     golden_output: Array
     """1×3×64×64 float32: what the graph as stored makes of `golden_input()`."""
+    stamps: Mapping[str, Stamp] = field(default_factory=dict)
+    """Of the manifest's files, before their hashes were checked."""
     trusted_key: bytes | None = None
     """Ed25519 public key whose signature every task must have; None trusts all."""
 
@@ -151,14 +154,15 @@ def open_bundle(path: str | os.PathLike[str], trusted_key: str | os.PathLike[str
     for name in REQUIRED[manifest.kind]:
         if name not in manifest.files:
             raise BundleError(f"{file} lists no {name}; a {manifest.kind} bundle needs it: export it again")
+    stamps = {name: stamp(path / name) for name in manifest.files}
     with ThreadPoolExecutor(2) as pool:  # graph.data and weights.safetensors are most of it
-        list(pool.map(lambda name: _verify(_inside(path, name), manifest.files[name]), manifest.files))
+        list(pool.map(lambda name: verify_file(_inside(path, name), manifest.files[name]), manifest.files))
     shapes = dict(read_header(path / WEIGHTS, BundleError).shapes) if manifest.kind == "shared" else {}
     for tensor, steps in manifest.program.items():
         for param in operands(steps):
             if param not in shapes:
                 raise BundleError(f"{file}: weight program of {tensor} reads {param}, which {WEIGHTS} lacks")
-    return Bundle(path, manifest, shapes, _read_golden(path / GOLDEN), key)
+    return Bundle(path, manifest, shapes, _read_golden(path / GOLDEN), stamps, key)
 
 
 def add_task(
@@ -203,7 +207,8 @@ def _inside(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def _verify(file: Path, record: FileRecord) -> None:
+def verify_file(file: Path, record: FileRecord) -> None:
+    """Raises: BundleError if it is not what the manifest says."""
     try:
         size = file.stat().st_size
         if size != record.size_bytes:

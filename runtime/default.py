@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 from typing import Any
 
 from colora.devices.errors import BundleError
@@ -14,7 +14,7 @@ from colora.runtime.weights import Array
 VARIABLE = "COLORA_BUNDLE"
 FOLDER = "colora-bundle"
 
-_lock = Lock()
+_lock = RLock()
 _session: tuple[object, Session] | None = None
 
 
@@ -30,7 +30,8 @@ def restore(
     or it was
         exported anew; callers with demands of their own use `load`.
     """
-    return default_session(bundle).restore(image, task, strength)
+    with _lock:  # or a thread that asks for another bundle closes this one meanwhile
+        return default_session(bundle).restore(image, task, strength)
 
 
 def default_session(bundle: str | os.PathLike[str] | None = None) -> Session:

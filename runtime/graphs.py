@@ -7,12 +7,13 @@ from pathlib import Path
 from colora.devices.errors import BundleError
 from colora.runtime.adapter import Adapter
 from colora.runtime.backend import Backend
-from colora.runtime.bundle import GRAPH, WEIGHTS, Bundle
+from colora.runtime.bundle import GRAPH, Bundle, verify_file
 from colora.runtime.hot import Built, key_of
 from colora.runtime.manifest import ImageConvention
 from colora.runtime.merge import GraphTensors
 from colora.runtime.mixture import Mixture, Part
 from colora.runtime.proof import check_golden
+from colora.runtime.stamp import stamp
 from colora.runtime.use import Recipe
 from colora.runtime.weights import Array
 
@@ -25,7 +26,7 @@ class GraphMaker:
 
     def __init__(self, bundle: Bundle, open_graph: Open, tolerance: float) -> None:
         self.bundle, self._open_graph, self._tolerance = bundle, open_graph, tolerance
-        self._stamp = _stamp(bundle.path / WEIGHTS)
+        self._stamps = dict(bundle.stamps)
 
     def refit(self) -> Backend:
         """The backbone, to be edited in place. Raises: BackendError, also where that does not work; MissingExtra."""
@@ -63,7 +64,6 @@ class GraphMaker:
         """
         if not names:
             return
-        self._check_stamp()
         if buffers := graph.lend():
             self._tensors.write(mixture, buffers, names)
         else:
@@ -75,22 +75,36 @@ class GraphMaker:
 
     def _open(self, mixture: Mixture, names: tuple[str, ...], refit: bool) -> Backend:
         weights = {}
+        self.check_files(*self._stamps)
         if names:
-            self._check_stamp()
             try:
                 weights = dict(self._tensors.under(mixture, names))
             except BundleError as e:
                 raise BundleError(f"{self.bundle.path}: {e}: export it again") from e
         try:
-            return self._open_graph(self.bundle.path / GRAPH, self.bundle.manifest.image, weights, refit)
+            graph = self._open_graph(self.bundle.path / GRAPH, self.bundle.manifest.image, weights, refit)
+            try:
+                self.check_files(*self._stamps)  # that it was made from
+            except BundleError:
+                graph.close()
+                raise
+            return graph
         finally:
             if names:
                 self._tensors.release()  # some of `weights` lie in the file, and were read just now
 
-    def _check_stamp(self) -> None:
-        """Raises: BundleError if the bundle is another by now."""
-        if _stamp(self.bundle.path / WEIGHTS) != self._stamp:
-            raise BundleError(f"{self.bundle.path} was replaced while it was in use: load it again")
+    def check_files(self, *names: str) -> None:
+        """Raises: BundleError if one is another by now; the same one copied anew is none."""
+        for name in names:
+            if (seen := stamp(self.bundle.path / name)) == self._stamps[name]:
+                continue
+            try:
+                verify_file(self.bundle.path / name, self.bundle.manifest.files[name])
+            except BundleError as e:
+                raise BundleError(
+                    f"{self.bundle.path} was replaced while it was in use: load it again"
+                ) from e
+            self._stamps[name] = seen
 
     def _proven(self, mixture: Mixture) -> Backend:
         """Golden outputs are those of the backbone and of one task alone at strength 1; other mixtures have none."""
@@ -105,12 +119,3 @@ class GraphMaker:
             graph.close()
             raise
         return graph
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """What changes when a file is replaced; None where there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns

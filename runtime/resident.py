@@ -11,21 +11,14 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from colora.devices.errors import BundleError, CheckpointError, ParityError, unknown
 from colora.runtime.adapter import Adapter, compact
 from colora.runtime.bundle import Bundle
+from colora.runtime.stamp import Stamp, stamp
 
 SAY_EVERY_S = 10.0
 """A file that is being copied in is refused each time it has grown: one warning per task in this time."""
-
-SETTLED_S = 0.1
-"""A file younger than that is read anew at each use: file systems count time in ticks (of up to 10 ms before Linux
-6.13), and what is written in place twice in one tick, half and then whole, looks the same."""
-
-Stamp = tuple[int, ...] | None
-"""What changes when a file is replaced or written; None where there is none."""
 
 _log = logging.getLogger(__name__)
 
@@ -69,10 +62,10 @@ class ResidentAdapters:
             if task not in self._bundle.tasks:
                 self._refused.pop(task, None)
                 raise unknown("task", task, self.tasks)
-            stamp = _stamp(self._bundle.task_file(task))
-            self._held[task] = (stamp, self._read(task))
-        elif (stamp := _stamp(self._bundle.task_file(task))) != self._held[task][0]:
-            self._renew(task, stamp)
+            seen = stamp(self._bundle.task_file(task))
+            self._held[task] = (seen, self._read(task))
+        elif (seen := stamp(self._bundle.task_file(task))) != self._held[task][0]:
+            self._renew(task, seen)
         if task in self._unsaid:
             self._say(task)
         return self._held[task][1]
@@ -96,10 +89,10 @@ class ResidentAdapters:
         self._unsaid.pop(task, None)
         return adapter
 
-    def _renew(self, task: str, stamp: Stamp) -> None:
+    def _renew(self, task: str, seen: Stamp) -> None:
         """Take the adapter of a file that changed; where that fails the one held stays."""
         held = self._held[task][1]
-        if stamp is None:
+        if seen is None:
             self._refused.pop(task, None)
             self._unsaid[task] = ("adapter_missing", "its file is gone")
         else:
@@ -113,7 +106,7 @@ class ResidentAdapters:
                     fields = {"event": "adapter_swapped", "task": task, "reason": "its file was replaced"}
                     _log.info("task %s: now adapter %s", task, adapter.content_sha256[:12], extra=fields)
                 held = adapter
-        self._held[task] = (stamp, held)
+        self._held[task] = (seen, held)
 
     def _say(self, task: str) -> None:
         now = time.monotonic()
@@ -123,14 +116,3 @@ class ResidentAdapters:
         event, reason = self._unsaid.pop(task)
         fields = {"event": event, "task": task, "reason": reason}
         _log.warning("task %s: the adapter of before stays in use: %s", task, reason, extra=fields)
-
-
-def _stamp(path: Path) -> Stamp:
-    """The time of change tells files apart whose other facts a copying tool has preserved."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    stamp = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-    now = time.time_ns()
-    return stamp if abs(now - status.st_ctime_ns) > SETTLED_S * 1e9 else (*stamp, now)

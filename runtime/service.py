@@ -89,11 +89,15 @@ class Service:
 
     def metrics(self) -> Metrics:
         """Those of the session, with the frames dropped here."""
+        session = self._session.metrics()  # which waits for the picture in work: `submit` must not
         with self._changed:
-            return replace(self._session.metrics(), dropped_frames=self._dropped, late_frames=self._late)
+            return replace(session, dropped_frames=self._dropped, late_frames=self._late)
 
     def close(self) -> None:
-        """Finish the frame in work, drop those that wait, end the thread. Harmless when repeated."""
+        """Finish the frame in work, drop those that wait, end the thread. Harmless when repeated.
+
+        In a callback of a future, which that thread may run, it does not wait for the end.
+        """
         with self._changed:
             self._closed = True
             left = list(self._waiting)

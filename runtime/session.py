@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from threading import RLock
 from types import TracebackType
 from typing import Any
@@ -180,17 +180,18 @@ class Session:
         """The network turned to a task, for those who cut pictures themselves (runtime/bands.py).
 
         It takes and gives 1×3×h×w float32 of the manifest's shapes; results are not clipped. Each call turns
-        the session to the task, so that calls of other threads may come between two of them. Task `nothing`
-        gives back what it takes; `auto` has to be chosen before.
+        the session to the task as it was at the first, so that calls of other threads may come between two of them
+        and a picture is all of one adapter. Task `nothing` gives back what it takes; `auto` has to be chosen before.
         Raises: nothing; what it gives raises as `restore`.
         """
+        mixture = cache(lambda: self._switcher.mixture(task, strength))
 
         def run(tensor: Array) -> Array:
             if task == NOTHING:
                 return tensor
             with self._lock:
                 return watched(
-                    lambda: self._switcher.switch(task, strength)(tensor),
+                    lambda: self._switcher.switch(task, strength, mixture())(tensor),
                     self._switcher.discard,
                     self._reopen_limit,
                 )

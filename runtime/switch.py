@@ -23,7 +23,7 @@ from colora.devices.errors import (
 from colora.runtime.adapter import Adapter
 from colora.runtime.ahead import BuildAhead
 from colora.runtime.backend import Backend, BackendFacts
-from colora.runtime.bundle import Bundle
+from colora.runtime.bundle import WEIGHTS, Bundle
 from colora.runtime.graphs import GraphMaker, Open
 from colora.runtime.hot import HotGraphs, Key, key_of, recipe_of
 from colora.runtime.mixture import Mixture, Part, task_strengths
@@ -111,8 +111,17 @@ class Switcher:
             raise self._is_closed()
         return self._facts
 
-    def switch(self, task: str | Mapping[str, float], strength: float) -> Callable[[Array], Array]:
+    def mixture(self, task: str | Mapping[str, float], strength: float) -> Mixture:
+        """What `switch` would turn to now, with the adapters of now. Raises: as `switch`."""
+        self._be_ready()
+        return self._mixture(task, strength)
+
+    def switch(
+        self, task: str | Mapping[str, float], strength: float, mixture: Mixture | None = None
+    ) -> Callable[[Array], Array]:
         """Turn to a task or mixture; returns the network, 1×3×H×W float32 → the same shape, all finite.
+
+        mixture: of that task, as it was when a picture was begun, see `mixture`.
 
         Raises: UnknownName; BundleError, CheckpointError, ParityError, each naming the task's file;
         BackendError.
@@ -120,7 +129,7 @@ class Switcher:
         self._be_ready()
         asked = recipe(task_strengths(task or self.bundle.manifest.task, strength))
         self._ahead.adopt(asked if self._graph is None else None)
-        mixture = self._mixture(task, strength)
+        mixture = self._mixture(task, strength) if mixture is None else mixture
         for part in mixture:
             self._prove(part.adapter)
         graph = self._enter(mixture)
@@ -258,6 +267,7 @@ class Switcher:
         program = self.bundle.manifest.program
         if self._held is None or key_of(mixture) != key_of(self._held):
             names = tuple(program) if self._held is None else self._make.touched(self._held, mixture)
+            self._make.check_files(WEIGHTS)  # before what the graph holds is given up
             self._held = None
             try:
                 self._make.edit(graph, mixture, names)

@@ -303,7 +303,7 @@ def test_a_merged_graph_is_proven_before_it_is_used(mini: Any, ort_bundle: Path,
 
 def test_a_bundle_replaced_under_a_session_builds_nothing(mini: Any, null_bundle: Path, picture: Any) -> None:
     with load(null_bundle, "null", "merged") as session:
-        write_bundle(null_bundle, mini.fill)
+        write_bundle(null_bundle, mini.fill_with_graph)
         session.prefetch("rain")
         settle(session)
         with pytest.raises(BundleError, match="was replaced while it was in use: load it again"):

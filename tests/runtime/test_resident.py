@@ -47,7 +47,7 @@ def events(heard: pytest.LogCaptureFixture) -> list[tuple[int, str, str]]:
 
 
 def test_a_file_is_read_once(mini: Any, adapters: ResidentAdapters, monkeypatch: Any) -> None:
-    monkeypatch.setattr(resident, "SETTLED_S", 0.0)
+    monkeypatch.setattr("colora.runtime.stamp.SETTLED_S", 0.0)
     first = adapters.get("rain")
     assert first.content_sha256 == mini.adapters["rain"].content_sha256
     monkeypatch.setattr(resident.Bundle, "read_task", None)
@@ -168,7 +168,7 @@ def test_a_file_that_is_copied_slowly_is_told_now_and_then(
 ) -> None:
     now = 1000.0
     monkeypatch.setattr(resident.time, "monotonic", lambda: now)
-    monkeypatch.setattr(resident, "SETTLED_S", 0.0)
+    monkeypatch.setattr("colora.runtime.stamp.SETTLED_S", 0.0)
     whole = file.read_bytes()
     first = adapters.get("rain")
     for size in range(0, len(whole), len(whole) // 20):

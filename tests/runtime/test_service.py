@@ -168,3 +168,20 @@ def test_the_log_says_so_once_in_a_while(
 def test_a_capacity_that_is_none_is_refused(session: Session) -> None:
     with pytest.raises(BackendError, match="capacity is 0; expected at least 1 frame"):
         Service(session, 0)
+
+
+def test_nobody_waits_for_a_scrape(session: Session, picture: Any) -> None:
+    """Metrics are read when the picture in work is done; frames are taken meanwhile."""
+    with Service(session) as service:
+        session._lock.acquire()
+        scrape = threading.Thread(target=service.metrics)
+        try:
+            scrape.start()
+            scrape.join(0.05)
+            submitted = threading.Thread(target=service.submit, args=(picture(8, 8),))
+            submitted.start()
+            submitted.join(LONG)
+            assert scrape.is_alive() and not submitted.is_alive()
+        finally:
+            session._lock.release()
+        scrape.join(LONG)

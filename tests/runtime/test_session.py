@@ -2,6 +2,8 @@
 
 import dataclasses
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,15 @@ from colora.devices.errors import (
 )  # fmt: skip
 from colora.runtime import default
 from colora.runtime.adapter import write_adapter
+from colora.runtime.atomic import write_bytes
 from colora.runtime.backend_null import NullBackend
 from colora.runtime.backend_ort import OrtBackend
 from colora.runtime.bundle import add_task, write_bundle, write_golden
 from colora.runtime.default import find_bundle, restore
+from colora.runtime.golden import golden_input
 from colora.runtime.manifest import Manifest
 from colora.runtime.merge import GraphTensors
-from colora.runtime.session import load
+from colora.runtime.session import Session, load
 
 CLOSE = 1e-5
 """float32 sums of up to 27 products of order 1, against float64."""
@@ -238,10 +242,35 @@ def test_tasks_come_and_go_while_the_session_runs(
             session.restore(image, "rains" if "rains" in session.tasks else "hase")
 
 
-def test_a_bundle_replaced_under_a_session_is_noticed(mini: Any, null_bundle: Path, picture: Any) -> None:
+def test_a_bundle_replaced_under_a_session_is_noticed(null_bundle: Path, picture: Any) -> None:
+    weights = null_bundle / "weights.safetensors"
+    with load(null_bundle, "null") as session:
+        session.restore(picture(8, 8), "rain")
+        write_bytes(weights, weights.read_bytes()[:-1] + b"?")
+        for _ in range(2):
+            with pytest.raises(BundleError, match="was replaced while it was in use: load it again"):
+                session.restore(picture(8, 8), "noise")
+            session.restore(picture(8, 8), "rain")  # which the graph holds
+
+
+def test_the_same_bundle_copied_anew_is_no_other(mini: Any, null_bundle: Path, picture: Any) -> None:
     with load(null_bundle, "null") as session:
         session.restore(picture(8, 8), "rain")
         write_bundle(null_bundle, mini.fill)
+        session.restore(picture(8, 8), "noise")
+
+
+@pytest.mark.parametrize("policy", ["refit", "merged"])
+def test_a_graph_whose_hash_nobody_checked_is_not_opened(
+    ort_bundle: Path, picture: Any, policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither for a new task nor after a failure: a signed bundle would run what its owner never signed."""
+    graph = ort_bundle / "graph.onnx"
+    with load(ort_bundle, "ort", policy=policy, hot_tasks=1 if policy == "merged" else None) as session:
+        session.restore(picture(8, 8), "rain")
+        graph.write_bytes(graph.read_bytes().replace(b"output", b"outpux"))
+        if policy == "refit":
+            session._switcher.discard()
         with pytest.raises(BundleError, match="was replaced while it was in use: load it again"):
             session.restore(picture(8, 8), "noise")
 
@@ -331,3 +360,46 @@ def test_the_default_session(
     assert np.array_equal(restore(image, "noise", strength=0.5), restore(image, {"noise": 0.5}, ort_bundle))
     default.default_session().close()
     monkeypatch.setattr(default, "_session", None)
+
+
+def test_a_picture_cut_by_its_caller_is_all_of_one_adapter(mini: Any, ort_bundle: Path) -> None:
+    rain = mini.adapters["rain"]
+    stronger = {name: dataclasses.replace(p, scale=2 * p.scale) for name, p in rain.params.items()}
+    new = dataclasses.replace(rain, params=stronger)
+    draft = dataclasses.replace(mini, adapters={**mini.adapters, "rain": new})
+    golden = draft.forward(golden_input(), {"rain": 1.0}).astype(np.float32)
+    with load(ort_bundle, "ort") as session:
+        begun = session.network("rain")
+        first = begun(golden_input())
+        write_adapter(
+            ort_bundle / "tasks" / "rain.safetensors", dataclasses.replace(new, golden_output=golden)
+        )
+        assert np.array_equal(begun(golden_input()), first)
+        assert not np.array_equal(session.network("rain")(golden_input()), first)
+        assert np.array_equal(begun(golden_input()), first)
+
+
+def test_threads_may_ask_for_different_bundles(
+    ort_bundle: Path, tmp_path: Path, picture: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`restore` holds one session: a thread that asks for another bundle waits for the picture in work."""
+    other = tmp_path / "other"
+    shutil.copytree(ort_bundle, other)
+    in_work, closed, real, close = threading.Event(), threading.Event(), Session.restore, Session.close
+
+    def slow(self: Session, *arguments: Any) -> Any:
+        in_work.set()
+        closed.wait(0.3)  # time for the other thread to do what it must not
+        return real(self, *arguments)
+
+    def told(self: Session) -> None:
+        closed.set()
+        close(self)
+
+    monkeypatch.setattr(Session, "restore", slow)
+    monkeypatch.setattr(Session, "close", told)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(restore, picture(8, 8), "rain", bundle=ort_bundle)
+        assert in_work.wait(60)
+        second = pool.submit(restore, picture(8, 8), "rain", bundle=other)
+        assert np.array_equal(first.result(60), second.result(60))
