@@ -89,9 +89,8 @@ class Service:
 
     def metrics(self) -> Metrics:
         """Those of the session, with the frames dropped here."""
-        session = self._session.metrics()  # which waits for the picture in work: `submit` must not
         with self._changed:
-            return replace(session, dropped_frames=self._dropped, late_frames=self._late)
+            return replace(self._session.metrics(), dropped_frames=self._dropped, late_frames=self._late)
 
     def close(self) -> None:
         """Finish the frame in work, drop those that wait, end the thread. Harmless when repeated.

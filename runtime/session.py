@@ -223,20 +223,22 @@ class Session:
             return facts_of(self.bundle, self._switcher)
 
     def metrics(self) -> Metrics:
-        """What the session has done so far; also when closed. `prometheus_text` makes a scrape of it."""
-        with self._lock:
-            adapters = self._switcher.adapters
-            return replace(
-                self._metrics,
-                switches=self._switcher.switches,
-                merged_graphs=len(self._switcher.hot.keys),
-                prefetches=self._switcher.hot.built,
-                prefetch_hits=self._switcher.hot.hits,
-                reopens=self._switcher.reopens,
-                swapped_adapters=adapters.swaps,
-                refused_adapters=len(adapters.refused),
-                resident_bytes=adapters.size_bytes,
-            )
+        """What the session has done so far; also when closed. `prometheus_text` makes a scrape of it.
+
+        Does not wait for a picture in work, so that values may be of moments apart.
+        """
+        adapters, hot = self._switcher.adapters, self._switcher.hot
+        return replace(
+            self._metrics,
+            switches=self._switcher.switches,
+            merged_graphs=len(hot.keys),
+            prefetches=hot.built,
+            prefetch_hits=hot.hits,
+            reopens=self._switcher.reopens,
+            swapped_adapters=adapters.swaps,
+            refused_adapters=len(adapters.refused),
+            resident_bytes=adapters.size_bytes,
+        )
 
     def close(self) -> None:
         """Free graphs and weights. Harmless when repeated; other calls raise BackendError afterwards."""

@@ -3,7 +3,7 @@
 import logging
 import threading
 import weakref
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -170,18 +170,10 @@ def test_a_capacity_that_is_none_is_refused(session: Session) -> None:
         Service(session, 0)
 
 
-def test_nobody_waits_for_a_scrape(session: Session, picture: Any) -> None:
-    """Metrics are read when the picture in work is done; frames are taken meanwhile."""
+def test_a_scrape_waits_for_no_picture(session: Session, gate: Gate, picture: Any) -> None:
     with Service(session) as service:
-        session._lock.acquire()
-        scrape = threading.Thread(target=service.metrics)
-        try:
-            scrape.start()
-            scrape.join(0.05)
-            submitted = threading.Thread(target=service.submit, args=(picture(8, 8),))
-            submitted.start()
-            submitted.join(LONG)
-            assert scrape.is_alive() and not submitted.is_alive()
-        finally:
-            session._lock.release()
-        scrape.join(LONG)
+        service.submit(picture(8, 8))
+        assert gate.begun.wait(LONG)
+        with ThreadPoolExecutor(1) as pool, session._lock:  # which the picture in work holds
+            assert pool.submit(service.metrics).result(LONG).restores == 0
+        gate.open.set()
