@@ -83,12 +83,13 @@ class GpuPictures:
         except BaseException:
             self._cuda.free_pinned(given)
             raise
-        self._pinned, self._shape = (given, result), shape
+        self._pinned = given, result
         for i, name in enumerate((self._image.input, self._image.output)):
             address = self._cuda.malloc(size)
             self._device = (address, 0) if i == 0 else (self._device[0], address)
             if not context.set_tensor_address(name, address):
                 raise BackendError(f"{name} takes no address: {self._told()}")
+        self._shape = shape  # now that there is all it needs
 
     def _lend_activations(self, context: "trt.IExecutionContext") -> None:
         address = self._cuda.activations.at_least(max(self._needed, 1))

@@ -81,6 +81,7 @@ class FakeCuda:
         return 0
 
     def cudaMemcpyAsync(self, to: Any, start: Any, size: Any, kind: int, stream: Any) -> int:
+        assert to.value and start.value, "a copy to or from address 0"
         self.give(stream, lambda: ctypes.memmove(to.value, start.value, size.value) and None)
         return 0
 

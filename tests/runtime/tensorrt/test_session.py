@@ -189,6 +189,24 @@ def test_memory_that_is_short_says_so_and_nothing_is_lost(
         check(session, mini, {"rain": 1.0}, {"noise": 1.0})
 
 
+@pytest.mark.parametrize("after", [0, 1], ids=["none", "half"])
+def test_buffers_that_were_had_in_part_are_not_used(
+    mini: Any, ort_bundle: Path, trt: Any, gpu: Any, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    x = np.random.default_rng(1).random((1, 3, 32, 32), dtype=np.float32)
+    with loaded(ort_bundle) as session:
+        check(session, mini, {"rain": 1.0})
+        had, real = iter(range(after)), gpu.cudaMalloc
+        with monkeypatch.context() as patch:
+            patch.setattr(gpu, "cudaHostAlloc", lambda out, size, flags: real(out, size))
+            patch.setattr(
+                gpu, "cudaMalloc", lambda out, size: 2 if next(had, None) is None else real(out, size)
+            )
+            with pytest.raises(BackendError, match="could not be had"):
+                session.network("rain")(x)
+        assert np.abs(session.network("rain")(x) - mini.forward(x, {"rain": 1.0})).max() < CLOSE
+
+
 def test_closing_gives_all_memory_back(ort_bundle: Path, trt: Any, gpu: Any) -> None:
     session = loaded(ort_bundle)
     for _ in range(5):
