@@ -182,7 +182,10 @@ def write_tensors(
     contiguous = {name: np.asarray(tensors[name], order="C") for name in sorted(tensors)}
     try:
         with atomic_file(path) as partial:
+            partial.touch()
+            mode = partial.stat().st_mode
             save_file(contiguous, partial, dict(metadata))
+            partial.chmod(mode)  # safetensors 0.8 leaves a file that its owner alone may read
     except (SafetensorError, OSError) as e:
         raise error(f"{path} was not written: {e}; what was there before is unchanged") from e
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import pickle
 import re
 import subprocess
@@ -43,6 +44,18 @@ def test_round_trip_upcasts_half_and_keeps_the_rest(file: Path) -> None:
 def test_the_published_reader_agrees(file: Path) -> None:
     theirs = safetensors.numpy.load_file(file)
     assert all(np.array_equal(theirs[name], tensor) for name, tensor in TENSORS.items())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_who_may_read_a_file_is_the_umask_s(tmp_path: Path) -> None:
+    file, before = tmp_path / "w.safetensors", os.umask(0o027)
+    try:
+        for _ in range(2):  # anew, and in the place of another
+            write_tensors(file, TENSORS, {})
+            assert file.stat().st_mode & 0o777 == 0o640
+            file.chmod(0o600)
+    finally:
+        os.umask(before)
 
 
 def test_a_transposed_view_is_stored_in_its_own_order(tmp_path: Path) -> None:
