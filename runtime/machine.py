@@ -7,8 +7,12 @@ from pathlib import Path
 
 def cache_folder() -> Path:
     """`colora` in $XDG_CACHE_HOME, else in `~/.cache`. It may not be there, nor be writeable."""
-    root = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(root) if root else Path("~/.cache").expanduser()) / "colora"
+    if root := os.environ.get("XDG_CACHE_HOME", ""):
+        return Path(root, "colora")
+    try:
+        return Path("~/.cache/colora").expanduser()
+    except RuntimeError:  # no $HOME, and a user without a name: a container run under any number
+        return Path(os.devnull, "colora")  # where nothing can be
 
 
 def cpu_facts() -> list[str]:

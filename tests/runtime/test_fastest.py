@@ -1,6 +1,7 @@
 """`backend="auto"`: measured where there is a choice, once, and never a reason to fail."""
 
 import json
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,20 @@ def test_a_cache_that_cant_be_written_does_no_harm(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     clock(ort=100.0, openvino=50.0)
     assert pick(null_bundle).name == "openvino"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="users have names there")
+def test_without_a_home_nothing_is_remembered(
+    clock: Any, null_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container that runs under any number: neither $HOME nor a line in /etc/passwd."""
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", lambda number: {}[number])
+    for _ in range(2):
+        measured = clock(ort=100.0, openvino=50.0)
+        assert pick(null_bundle).name == "openvino" and measured.asked
+    assert not cache_file().exists()
 
 
 @pytest.mark.parametrize("policy", ["auto", "merged"])
