@@ -3,6 +3,7 @@
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
     logging.getLogger("colora").addHandler(handler)
+    logging.getLogger("colora").setLevel(logging.INFO)  # or there are warnings and errors only
 
 Events: adapter_swapped, adapter_refused, adapter_missing, backend_measured, backend_failed, backend_reopened,
 build_failed, engine_build, frame_dropped.

@@ -3,11 +3,14 @@
 import io
 import json
 import logging
+import re
+import textwrap
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from colora.runtime import logs
 from colora.runtime.logs import JsonLines
 from colora.runtime.session import load
 
@@ -61,11 +64,24 @@ def test_the_runtime_s_own_events(null_bundle: Path, picture: Any, written: io.S
     assert "is truncated" in line["reason"]
 
 
+def test_the_documented_lines_show_events_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logger = logging.getLogger("colora")
+    monkeypatch.setattr(logger, "handlers", [])
+    level = logger.level
+    try:
+        exec(
+            textwrap.dedent((logs.__doc__ or "").split("\n\n")[1]),
+            {"logging": logging, "JsonLines": JsonLines},
+        )
+        logging.getLogger("colora.test").info("said", extra={"event": "made_up"})
+    finally:
+        logger.setLevel(level)
+    assert json.loads(capsys.readouterr().err)["event"] == "made_up"
+
+
 def test_every_event_is_listed() -> None:
-    import re
-
-    import colora.runtime.logs as logs
-
     sources = Path(logs.__file__).parent.glob("*.py")
     used = {e for file in sources for e in re.findall(r'"event": "(\w+)"', file.read_text("utf-8"))}
     listed = set(re.findall(r"\w+", (logs.__doc__ or "").partition("Events: ")[2]))
