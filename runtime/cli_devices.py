@@ -1,7 +1,9 @@
 """`colora devices`: what can be exported for, what this machine is, and what a bundle will take on a device."""
 
+import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -79,6 +81,7 @@ def bundle_plan(
     """
     from colora.runtime.bundle import open_bundle
     from colora.runtime.cpu_rates import read_rates
+    from colora.runtime.tiles import cuts
     from colora.runtime.workload import bundle_workload
 
     bundle = open_bundle(path)
@@ -86,13 +89,14 @@ def bundle_plan(
     device = find_device(target or m.target)
     if here is not None:
         device, mode = _machine_device(here), mode or here.power_mode or None
-    return make_plan(
+    one_size = m.shapes.min == m.shapes.max and min(image) > 0
+    plan = make_plan(
         bundle_workload(bundle),
         device,
-        image,
+        m.shapes.max if one_size else image,
         tile=m.tile.size,
         overlap=m.tile.overlap,
-        when_above=m.tile.when_above,
+        when_above=max(m.shapes.max) if one_size else m.tile.when_above,
         multiple_of=m.pad.multiple_of,
         tasks=max(len(bundle.tasks), 1),
         mode=mode,
@@ -101,6 +105,11 @@ def bundle_plan(
         rates=read_rates(rates, backend) if rates else None,
         memory_bytes=_machine_memory(here, device) if here else None,
     )
+    if not one_size:
+        return plan
+    runs = math.prod(len(cuts(n, m.tile, least=least)) for n, least in zip(image, m.shapes.min, strict=True))
+    seconds = plan.seconds and (runs * plan.seconds[0], runs * plan.seconds[1])
+    return replace(plan, tiles=runs, seconds=seconds)
 
 
 def _machine_device(machine: Machine) -> Device:

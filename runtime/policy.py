@@ -13,6 +13,7 @@ is its own affair. With G the size of the graph and its numbers as files:
 The caller's pictures and the Python process are not counted.
 """
 
+import math
 from dataclasses import dataclass
 
 from colora.devices.errors import BackendError
@@ -63,10 +64,11 @@ def estimate(bundle: Bundle, adapter_bytes: int = 0) -> Costs:
     if manifest.precision == "fp16":  # which a CPU computes in float32
         per_pixel *= 2
     files = [] if manifest.kind == "merged" else [bundle.task_file(task) for task in bundle.tasks]
+    whole = (max(manifest.tile.when_above, side) for side in manifest.shapes.min)
     return Costs(
         graph=graph,
         merged_graph=MERGED_COPIES * graph,
-        activations=round(SPARE * per_pixel * manifest.tile.when_above**2),
+        activations=round(SPARE * per_pixel * math.prod(whole)),
         adapters=max(adapter_bytes, sum(file.stat().st_size for file in files if file.exists())),
     )
 

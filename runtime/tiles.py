@@ -1,8 +1,9 @@
 """From a picture of any size to tensors of sizes the graph takes, and back.
 
 Small pictures run whole. Large ones run in overlapping tiles of one size, as few as cover them and no larger than that
-takes, blended linearly where they overlap. Besides the picture and the result one tile is held, and what its row has
-to give to the next: memory does not grow with the height, and by 12 · overlap bytes a pixel with the width.
+takes, nor smaller than the graph takes, blended linearly where they overlap. Besides the picture and the result one
+tile is held, and what its row has to give to the next: memory does not grow with the height, and by 12 · overlap bytes
+a pixel with the width.
 """
 
 from collections.abc import Callable, Iterator
@@ -55,11 +56,12 @@ def apply(image: Array, run: Run, shapes: Shapes, pad: Pad, tile: Tile) -> Array
     height, width = image.shape[:2]
     result = np.empty_like(image, order="C")
     result[:, :, 3:] = image[:, :, 3:]
-    if max(height, width) <= tile.when_above:
+    if _runs_whole(height, width, shapes, tile):
         result[:, :, :3] = to_dtype(_run_padded(image, run, shapes, pad), image.dtype)
         return result
-    columns, above = cuts(width, tile, pad.multiple_of), np.zeros((0, width, 3), np.float32)
-    for row in cuts(height, tile, pad.multiple_of):
+    columns = cuts(width, tile, pad.multiple_of, shapes.min[1])
+    above = np.zeros((0, width, 3), np.float32)
+    for row in cuts(height, tile, pad.multiple_of, shapes.min[0]):
         out = result[row.begin : row.done]
         above = _row_of_tiles(image[row.span], out, above, row, columns, run, shapes, pad)
     return result
@@ -71,13 +73,14 @@ def bands(image: Rows, run: Run, shapes: Shapes, pad: Pad, tile: Tile) -> Iterat
     A band lies where its rows were: drop it before asking for the next to hold one at a time.
     """
     height, width = image.shape[:2]
-    if max(height, width) <= tile.when_above:
+    if _runs_whole(height, width, shapes, tile):
         whole = image[:]
         whole[:, :, :3] = to_dtype(_run_padded(whole, run, shapes, pad), image.dtype)
         yield whole
         return
-    columns, above = cuts(width, tile, pad.multiple_of), np.zeros((0, width, 3), np.float32)
-    for row in cuts(height, tile, pad.multiple_of):
+    columns = cuts(width, tile, pad.multiple_of, shapes.min[1])
+    above = np.zeros((0, width, 3), np.float32)
+    for row in cuts(height, tile, pad.multiple_of, shapes.min[0]):
         source = image[row.span]
         out = source[: row.done - row.begin]
         above = _row_of_tiles(source, out, above, row, columns, run, shapes, pad)
@@ -111,11 +114,15 @@ def _row_of_tiles(
     return below
 
 
-def cuts(length: int, tile: Tile, multiple_of: int = 1) -> list[Cut]:
-    """As few pieces of a side as `tile` allows, of one size that is a multiple of `multiple_of`, evenly spread."""
-    count = max(1, -(-(length - tile.overlap) // (tile.size - tile.overlap)))
-    needed = -(-(length + (count - 1) * tile.overlap) // count)
-    size = min(-(-needed // multiple_of) * multiple_of, tile.size, length)
+def cuts(length: int, tile: Tile, multiple_of: int = 1, least: int = 1) -> list[Cut]:
+    """As few pieces of a side as `tile` allows, of one size that is a multiple of `multiple_of`, evenly spread.
+
+    least: what the graph takes at least, to which smaller pieces would be padded: none is, where the side is as long.
+    """
+    most = max(tile.size, least)
+    count = max(1, -(-(length - tile.overlap) // (most - tile.overlap)))
+    needed = max(-(-(length + (count - 1) * tile.overlap) // count), least)
+    size = min(-(-needed // multiple_of) * multiple_of, most, length)
     begins = [i * (length - size) // max(1, count - 1) for i in range(count)]
     inward = np.minimum(np.arange(1, size + 1), np.arange(size, 0, -1))
     ramp = np.minimum(inward / (tile.overlap + 1), 1.0)
@@ -126,6 +133,11 @@ def cuts(length: int, tile: Tile, multiple_of: int = 1) -> list[Cut]:
         Cut(begin, end, (ramp / total[begin : begin + size]).astype(np.float32))
         for begin, end in pairwise([*begins, length])
     ]
+
+
+def _runs_whole(height: int, width: int, shapes: Shapes, tile: Tile) -> bool:
+    """Whether a picture is not cut: small, or held by the smallest shape of the graph, to which pieces are padded."""
+    return height <= max(tile.when_above, shapes.min[0]) and width <= max(tile.when_above, shapes.min[1])
 
 
 def padded(tensor: Array, shapes: Shapes, pad: Pad) -> Array:

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from colora.devices.errors import BundleError
+from colora.devices.errors import BundleError, PlanError
 from colora.export.pipeline import Report, export
 from colora.runtime import tiles
 from colora.runtime.bundle import GRAPH
+from colora.runtime.cli_devices import bundle_plan
+from colora.runtime.policy import SPARE, estimate
 from colora.runtime.session import load
 from colora.runtime.tiles import padded
 
@@ -87,10 +89,24 @@ def test_a_bundle_of_one_size(nafnet: Any, tmp_path: Path) -> None:
             seen.add(tensor.shape[2:])
             return network(tensor)
 
+        pixels = size[0] * size[1]
+        assert estimate(session.bundle).activations == round(
+            SPARE * manifest.activation_bytes_per_pixel * pixels
+        )
         for height, width in ((1, 1), (48, 48), (47, 63), (100, 150)):
             result = tiles.apply(picture(height, width), run, manifest.shapes, manifest.pad, manifest.tile)
             assert result.shape == (height, width, 3)
     assert seen == {size}
+    one, some = (bundle_plan(report.output, image, "jetson") for image in (size, (100, 150)))
+    assert (one.tile, one.tiles, some.tile, some.tiles) == (size, 1, size, 9)
+    assert one.seconds and some.seconds == (9 * one.seconds[0], 9 * one.seconds[1])
+    assert (
+        one.activation_bytes
+        == some.activation_bytes
+        == bundle_plan(report.output, (9, 9), "jetson").activation_bytes
+    )
+    with pytest.raises(PlanError, match="expected positive sizes"):
+        bundle_plan(report.output, (0, 9), "jetson")
     with pytest.raises(
         BundleError, match=r"a bundle for sizes from \(48, 64\) to \(48, 64\), not for \(64, 64\) alone"
     ):

@@ -95,6 +95,28 @@ def test_tiles_are_of_one_size_and_only_large_images_are_cut() -> None:
     assert len(seen) == 4 * 2
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "runs"),
+    [(32, 56, 1), (20, 50, 1), (33, 56, 2), (32, 57, 2), (60, 100, 6), (70, 130, 9)],
+)
+def test_a_graph_of_one_size_gets_pieces_of_that_size(height: int, width: int, runs: int) -> None:
+    """Zeros where a picture could have been cost 3 to 6 dB: 24.81 → 19.21, 20.30 → 17.56 (haze)."""
+    shapes, image = Shapes((32, 56), (32, 56), (32, 56), 8), np.ones((height, width, 3), np.float32)
+    seen: list[tuple[int, ...]] = []
+
+    def run(tensor: Any) -> Any:
+        assert tensor.mean() == min(height / 32, 1) * min(width / 56, 1)  # the share that is no padding
+        seen.append(tensor.shape[2:])
+        return tensor
+
+    whole = tiles.apply(image, run, shapes, Pad("zeros", 8), Tile(32, 6, 32))
+    assert seen == [(32, 56)] * runs
+    assert np.abs(whole - image).max() < 1e-6  # weights sum to 1 within two float32 roundings
+    bands = [*tiles.bands(Owned(image), run, shapes, Pad("zeros", 8), Tile(32, 6, 32))]
+    assert np.array_equal(np.concatenate(bands), whole)
+    assert seen == [(32, 56)] * 2 * runs
+
+
 class Owned:
     """Rows that the caller owns, as a file gives them."""
 
