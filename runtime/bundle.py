@@ -11,8 +11,9 @@ Manifest: runtime/manifest.py.
 import hashlib
 import os
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -140,13 +141,12 @@ def open_bundle(path: str | os.PathLike[str], trusted_key: str | os.PathLike[str
     """
     path = Path(path)
     file = path / MANIFEST
-    if not file.is_file():
-        raise BundleError(f"{path} is no bundle: {MANIFEST} is missing; make one with colora-export")
-    if file.stat().st_size > MANIFEST_MAX_BYTES:
-        raise BundleError(
-            f"{file} has {file.stat().st_size} bytes, more than {MANIFEST_MAX_BYTES}: damaged or foreign"
-        )
-    raw = _inside(path, MANIFEST).read_bytes()
+    with _reading(file):
+        if not file.is_file():
+            raise BundleError(f"{path} is no bundle: {MANIFEST} is missing; make one with colora-export")
+        if (size := file.stat().st_size) > MANIFEST_MAX_BYTES:
+            raise BundleError(f"{file} has {size} bytes, more than {MANIFEST_MAX_BYTES}: damaged or foreign")
+        raw = _inside(path, MANIFEST).read_bytes()
     key = None if trusted_key is None else read_trusted_key(trusted_key)
     if key is not None:
         verify_manifest(path, raw, _read_signature(path), key)
@@ -209,12 +209,18 @@ def _inside(folder: Path, name: str) -> Path:
 
 def verify_file(file: Path, record: FileRecord) -> None:
     """Raises: BundleError if it is not what the manifest says."""
-    try:
+    with _reading(file):
         size = file.stat().st_size
         if size != record.size_bytes:
             raise BundleError(f"{file} is damaged: {size} bytes, expected {record.size_bytes}; copy it anew")
         if file_sha256(file) != record.sha256:
             raise BundleError(f"{file} is damaged: its SHA-256 is not the manifest's; copy it anew")
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as e:
         raise BundleError(f"{file} can't be read: {e.strerror or e}") from e
 
@@ -223,7 +229,7 @@ def _read_signature(bundle: Path) -> bytes | None:
     file = _inside(bundle, SIGNATURE)
     if not file.is_file():
         return None
-    with file.open("rb") as stream:
+    with _reading(file), file.open("rb") as stream:
         return stream.read(SIGNATURE_BYTES + 1)  # one of another length does not verify
 
 

@@ -1,6 +1,7 @@
 """The bundle: written whole or not at all, verified before it is used, tasks refused one by one."""
 
 import dataclasses
+import errno
 import json
 import os
 import shutil
@@ -138,6 +139,15 @@ def test_damaged_files_are_named(name: str, null_bundle: Path) -> None:
         open_bundle(null_bundle)
     file.unlink()
     with pytest.raises(BundleError, match=rf"{name} can't be read: No such file"):
+        open_bundle(null_bundle)
+
+
+def test_a_manifest_that_may_not_be_read_is_named(null_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(file: Path) -> bytes:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
+
+    monkeypatch.setattr(Path, "read_bytes", refused)  # modes don't bind root
+    with pytest.raises(BundleError, match=r"manifest\.json can't be read: Permission denied$"):
         open_bundle(null_bundle)
 
 
