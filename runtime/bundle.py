@@ -162,7 +162,8 @@ def open_bundle(path: str | os.PathLike[str], trusted_key: str | os.PathLike[str
         for param in operands(steps):
             if param not in shapes:
                 raise BundleError(f"{file}: weight program of {tensor} reads {param}, which {WEIGHTS} lacks")
-    return Bundle(path, manifest, shapes, _read_golden(path / GOLDEN), stamps, key)
+    whole = path.absolute()  # a program may go to another folder while the bundle is in use
+    return Bundle(whole, manifest, shapes, _read_golden(path / GOLDEN), stamps, key)
 
 
 def add_task(

@@ -253,6 +253,17 @@ def test_a_bundle_replaced_under_a_session_is_noticed(null_bundle: Path, picture
             session.restore(picture(8, 8), "rain")  # which the graph holds
 
 
+def test_a_program_may_go_to_another_folder(
+    null_bundle: Path, picture: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(null_bundle.parent)
+    with load(null_bundle.name, "null") as session:
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        for task in ("rain", "noise"):
+            session.restore(picture(8, 8), task)
+
+
 def test_the_same_bundle_copied_anew_is_no_other(mini: Any, null_bundle: Path, picture: Any) -> None:
     with load(null_bundle, "null") as session:
         session.restore(picture(8, 8), "rain")
