@@ -5,6 +5,7 @@ only.
 """
 
 import os
+from io import BufferedReader, FileIO, UnsupportedOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,7 @@ def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, why_w
     if not Path(path).is_file():
         raise ImageError(f"{path}: no such file")
     try:
-        with Image.open(path) as opened:
+        with BufferedReader(_Unmapped(path)) as file, Image.open(file) as opened:
             if opened.width * opened.height > max_pixels:
                 raise ImageError(
                     f"{path} has {opened.width}×{opened.height} pixels, more than {max_pixels}, and would be "
@@ -76,6 +77,16 @@ def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, why_w
         raise ImageError(f"{path} would be decoded whole ({why_whole}): {e}") from e
     except Exception as e:  # decoders raise whatever a broken file leads them to
         raise ImageError(f"{path} can't be read as a picture: {e}") from e
+
+
+class _Unmapped(FileIO):
+    """A file without a number, which Pillow and libtiff read instead of mapping it.
+
+    Pillow scrambles turned pictures that it maps, and a mapped file that is truncated meanwhile ends the process.
+    """
+
+    def fileno(self) -> int:
+        raise UnsupportedOperation
 
 
 def write_image(path: str | os.PathLike[str], image: Array) -> None:

@@ -2,6 +2,8 @@
 
 import io
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
@@ -69,6 +71,30 @@ def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     exif[0x0112] = 6  # show rotated by 90° clockwise
     turned.save(tmp_path / "turned.png", exif=exif)
     assert np.array_equal(read_image(tmp_path / "turned.png"), np.rot90(RGB, -1))
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+def test_tiff_is_turned_as_it_says(compression: str, tmp_path: Path) -> None:
+    """Raw data, opened by its name, Pillow maps, and scrambles what is turned by 90°."""
+    for stored in (RGB[:, :, 0], GREY, np.dstack([RGB, RGB[:, :, 0]])):
+        turns = (stored, stored[:, ::-1], stored[::-1, ::-1], stored[::-1])
+        turns += tuple(np.rot90(stored, k)[::flip] for k, flip in ((1, -1), (3, 1), (3, -1), (1, 1)))
+        for orientation, upright in enumerate(turns, 1):
+            tags = {"tiffinfo": {274: orientation}, "compression": compression}
+            Image.fromarray(stored).save(tmp_path / "a.tif", **tags)
+            assert np.array_equal(read_image(tmp_path / "a.tif"), as_image(upright)), orientation
+
+
+def test_a_file_that_is_truncated_while_it_is_read_does_not_end_the_process(tmp_path: Path) -> None:
+    """A mapped one does, by SIGBUS."""
+    Image.new("RGBA", (500, 500)).save(tmp_path / "a.tif")
+    code = (
+        "import os, sys\nfrom colora.runtime import image\n"
+        "def loaded(picture):\n    picture.load()\n    os.truncate(sys.argv[1], 100)\n    return ''\n"
+        "image.deep_mode = loaded\nprint(image.read_image(sys.argv[1]).shape)"
+    )
+    run = subprocess.run([sys.executable, "-c", code, tmp_path / "a.tif"], capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (0, "(500, 500, 4)\n"), run.stderr
 
 
 def png_claiming(width: int, height: int, bits: int = 8, colour_type: int = 2, rows: bytes = b"") -> bytes:
