@@ -2,7 +2,7 @@
 
 Everything is built under a hidden name beside its target (same file system), flushed to the disk, and
 only then put in its place by one rename. Names are `.<target>.<pid>-<random>.partial`; what a killed
-process left behind is swept away by the next write of the same target.
+process left behind is swept away when another process writes the same target.
 """
 
 import ctypes
@@ -12,11 +12,15 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from glob import escape
 from pathlib import Path
 
 RENAME_EXCHANGE = 2  # linux/fs.h
 AT_FDCWD = -100  # fcntl.h
+NAME_BYTES = 200
+"""Of a target's name in that of its partial: a name has at most 255, and some thirty come around it."""
+
+_found: dict[Path, list[Path]] = {}
+"""Folder → what others had left there, or were writing, before this process first wrote there."""
 
 
 @contextmanager
@@ -87,15 +91,24 @@ def flush(path: Path) -> None:
 
 
 def _partial(target: Path) -> Path:
-    """A fresh hidden name beside `target`; removes those of processes that no longer run."""
-    for stale in target.parent.glob(f".{escape(target.name)}.*-*.partial"):
-        pid = stale.name[len(target.name) + 2 :].partition("-")[0]
-        if pid.isdigit() and not _alive(int(pid)):
+    """A fresh hidden name beside `target`; removes those of processes that no longer run.
+
+    A folder is listed once, not for each of the files written there, before there is any partial of this process: one
+    with its number is of an earlier life, as in a container, where every start may have the same.
+    """
+    folder, mine = target.parent, os.getpid()
+    start = f".{target.name.encode(errors='ignore')[:NAME_BYTES].decode(errors='ignore')}."
+    if folder not in _found:
+        _found.setdefault(folder, list(folder.glob(".*.*-*.partial")))  # of two threads the first
+    for stale in _found[folder]:
+        pid = stale.name.removeprefix(start).partition("-")[0]
+        if pid.isdecimal() and (int(pid) == mine or not _alive(int(pid))):
             if stale.is_dir():
                 shutil.rmtree(stale, ignore_errors=True)
             else:
-                stale.unlink(missing_ok=True)
-    return target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+                with suppress(OSError):
+                    stale.unlink()
+    return target.with_name(f"{start}{mine}-{secrets.token_hex(4)}.partial")
 
 
 def _alive(pid: int) -> bool:
