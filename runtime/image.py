@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from colora.devices.errors import ImageError, missing_extra
 from colora.runtime.atomic import atomic_file
-from colora.runtime.image16 import SUFFIXES_16, decode16, deep_mode, write16
+from colora.runtime.image16 import SUFFIXES_16, decode16, deep_mode, misread, write16
 from colora.runtime.weights import Array
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, why_w
     Raises: ImageError naming the file and the reason; MissingExtra.
     """
     try:
-        from PIL import Image
+        from PIL import Image, UnidentifiedImageError
     except ImportError as e:
         raise missing_extra("PIL", "image", "reading pictures from files") from e
     if not Path(path).is_file():
@@ -75,6 +75,8 @@ def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, why_w
         raise
     except Image.DecompressionBombError as e:
         raise ImageError(f"{path} would be decoded whole ({why_whole}): {e}") from e
+    except UnidentifiedImageError as e:
+        raise ImageError(f"{path} can't be read as a picture: of no known format, or damaged") from e
     except Exception as e:  # decoders raise whatever a broken file leads them to
         raise ImageError(f"{path} can't be read as a picture: {e}") from e
 
@@ -160,6 +162,10 @@ def _from_pillow(picture: "Image.Image", path: str | os.PathLike[str] | None) ->
     from PIL import ImageOps
 
     name = str(path or "image")
+    if misread(picture):
+        raise ImageError(
+            f"{name} stores each channel apart (PlanarConfiguration 2): store them together (tiffcp -p contig)"
+        )
     if deep_mode(picture):
         return _check(decode16(picture, path), name)
     upright = ImageOps.exif_transpose(picture)

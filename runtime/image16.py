@@ -20,6 +20,8 @@ SUFFIXES_16 = (".png", ".tif", ".tiff")
 """Formats that hold 16 bits a channel."""
 ORIENTATION, PHOTOMETRIC = 0x0112, 262
 """EXIF and TIFF tags."""
+BITS, SAMPLES, PLANAR = 258, 277, 284
+"""TIFF tags: bits of each sample, samples a pixel, 2 where each channel is stored apart."""
 
 
 def deep_mode(picture: "Image.Image") -> str:
@@ -29,6 +31,16 @@ def deep_mode(picture: "Image.Image") -> str:
     if deep:
         return deep[0]
     return picture.mode if picture.mode in ("I", "F") or picture.mode.startswith("I;") else ""
+
+
+def misread(picture: "Image.Image") -> bool:
+    """Is it TIFF whose channels are stored apart, of a kind that Pillow and OpenCV take for another without a word?
+
+    Pillow reads 8 bits of RGB, RGBA and CMYK right; of 16 bits, and of grey with alpha, neither does.
+    """
+    tags = getattr(picture, "tag_v2", {})
+    apart = tags.get(PLANAR) == 2 and tags.get(SAMPLES, 1) > 1
+    return apart and (set(tags.get(BITS, ())) != {8} or tags.get(PHOTOMETRIC) not in (2, 5))
 
 
 def decode16(picture: "Image.Image", path: str | os.PathLike[str] | None) -> Array:

@@ -116,7 +116,7 @@ def saved(picture: Any, **options: Any) -> bytes:
     ("make", "message"),
     [
         (lambda: b"", "can't be read as a picture"),
-        (lambda: b"not a picture", "can't be read as a picture"),
+        (lambda: b"not a picture", "can't be read as a picture: of no known format, or damaged$"),
         (lambda: saved(Image.effect_noise((64, 64), 50), format="JPEG")[:-300], "can't be read as a picture"),
         (lambda: saved(Image.fromarray(RGB), format="PNG")[:-40], "can't be read as a picture"),
         (lambda: png_claiming(9000, 9000), "has 9000×9000 pixels, more than 80000000"),
@@ -212,6 +212,22 @@ def test_16_bit_colour_files(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(deep_png(3)[1][:-30])
     with pytest.raises(ImageError, match=r"a\.png can't be read as a picture"):
         read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("layout", [{}, {"rowsperstrip": 2}, {"compression": "zlib"}, {"byteorder": ">"}])
+def test_channels_that_are_stored_apart_are_read_right_or_refused(layout: Any, tmp_path: Path) -> None:
+    """Pillow gives noise for uncompressed 16 bits and no alpha with grey, OpenCV noise for 16 bits."""
+    tifffile = pytest.importorskip("tifffile")
+    for dtype, channels in ((np.uint8, 3), (np.uint8, 4), (np.uint16, 3), (np.uint16, 4), (np.uint8, 2)):
+        levels = np.random.default_rng(0).integers(0, 256, (channels, 5, 4)).astype(dtype)
+        kind = {"photometric": "minisblack" if channels == 2 else "rgb", "planarconfig": "separate"}
+        alpha = ["unassalpha"] * (channels in (2, 4))
+        tifffile.imwrite(tmp_path / "a.tif", levels, **kind, extrasamples=alpha, **layout)
+        if (dtype, channels) in ((np.uint8, 3), (np.uint8, 4)):
+            assert np.array_equal(read_image(tmp_path / "a.tif"), np.moveaxis(levels, 0, 2))
+            continue
+        with pytest.raises(ImageError, match=r"a\.tif stores each channel apart .*: store them together"):
+            read_image(tmp_path / "a.tif")
 
 
 def test_16_bit_colour_without_opencv_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
