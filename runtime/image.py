@@ -25,6 +25,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 """What the commands take from a folder and can write."""
 SUFFIXES_ALPHA = (".png", ".webp", ".tif", ".tiff")
 """Formats that hold an alpha channel."""
+LONGEST = {".webp": 16383, ".jpg": 65500, ".jpeg": 65500}
+"""Pixels a side that a format holds, as libwebp and libjpeg have it; the others hold more than memory does."""
 WHITE = {"uint8": 255, "uint16": 65535, "float16": 1, "float32": 1}
 """dtype → its white; black is 0."""
 
@@ -112,6 +114,12 @@ def write_image(path: str | os.PathLike[str], image: Array) -> None:
             expected = ", ".join(SUFFIXES_ALPHA)
             raise ImageError(f"{path}: {path.suffix} holds no transparency; expected one of {expected}")
         image = image[:, :, :3]
+    longest = LONGEST.get(path.suffix.lower())
+    if longest and max(image.shape) > longest:
+        raise ImageError(
+            f"{path}: {path.suffix} holds {longest} pixels a side, and this has {image.shape[1]}×{image.shape[0]}; "
+            f"expected one of {', '.join(s for s in SUFFIXES if s not in LONGEST)}"
+        )
     try:
         if image.dtype == np.uint16 and path.suffix.lower() in SUFFIXES_16:
             write16(path, image)

@@ -167,6 +167,16 @@ def test_a_suffix_nobody_writes_is_refused(tmp_path: Path) -> None:
         write_image(tmp_path / "no" / "a.png", RGB)
 
 
+def test_a_side_longer_than_a_format_holds_is_refused(tmp_path: Path) -> None:
+    for name, longest in (("a.webp", 16383), ("a.jpg", 65500)):
+        write_image(tmp_path / name, np.zeros((1, longest, 3), np.uint8))
+        assert read_image(tmp_path / name).shape == (1, longest, 3)
+        with pytest.raises(
+            ImageError, match=rf"holds {longest} pixels a side, .*{longest + 1}×1; expected one of \.png, "
+        ):
+            write_image(tmp_path / name, np.zeros((1, longest + 1, 3), np.uint8))
+
+
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_16_bit_grey_files(suffix: str, tmp_path: Path) -> None:
     Image.fromarray(GREY).save(tmp_path / f"a{suffix}")
