@@ -30,7 +30,9 @@ BIG_BYTES = 2**32 - 2**25
 """Larger results are written as BigTIFF; compressed they may be smaller, never much larger."""
 ORIENTATION = 274
 UPRIGHT_GREY, UPRIGHT_RGB, UPRIGHT_YCBCR = 1, 2, 6
-"""Photometric interpretations: black is 0, RGB, JPEG's colours."""
+"""Photometric interpretations: black is 0, RGB, YCbCr."""
+JPEG = 7
+"""Compression, whose decoder turns YCbCr into RGB."""
 UNSPECIFIED, ASSOCIATED = 0, 1
 """Samples beyond colour that are no alpha, and alpha that is multiplied into the colours."""
 
@@ -217,7 +219,8 @@ def _unfit(page: Any) -> str:
     """Why a page can't be read in bands; empty if it can."""
     if page.dtype not in (np.uint8, np.uint16) or page.bitspersample not in (8, 16):
         return f"it holds {page.bitspersample}-bit {page.dtype}"
-    if page.photometric not in (UPRIGHT_GREY, UPRIGHT_RGB, UPRIGHT_YCBCR) or page.imagedepth != 1:
+    as_rgb = page.photometric == UPRIGHT_YCBCR and page.compression == JPEG
+    if not (page.photometric in (UPRIGHT_GREY, UPRIGHT_RGB) or as_rgb) or page.imagedepth != 1:
         return f"its colours are stored as {getattr(page.photometric, 'name', page.photometric)}"
     samples = (1, 2) if page.photometric == UPRIGHT_GREY else (3, 4)
     if ASSOCIATED in page.extrasamples:

@@ -187,6 +187,7 @@ def test_what_goes_whole_says_why(picture: Any, tmp_path: Path, monkeypatch: pyt
     single = tiff(tmp_path / "single.tif", image, compression="zlib", rowsperstrip=120)
     floats = tmp_path / "floats.tif"
     tifffile.imwrite(floats, np.zeros((120, 100), np.float32))
+    tifffile.imwrite(tmp_path / "ycc.tif", image, photometric="ycbcr")  # no decoder makes RGB of it
     (tmp_path / "text.tif").write_text("no picture")
     assert why_whole(large, out, TILE) == why_whole(single, out, TILE) == ""
     monkeypatch.setattr("colora.runtime.bands.MAX_PIXELS", 10_000)
@@ -196,6 +197,7 @@ def test_what_goes_whole_says_why(picture: Any, tmp_path: Path, monkeypatch: pyt
         (tiff(tmp_path / "small.tif", picture(96, 90)), out, "small enough to run whole"),
         (turned, out, "it is turned: store it upright"),
         (single, out, "it is stored in strips of 120 rows: store it in tiles"),
+        (tmp_path / "ycc.tif", out, "its colours are stored as YCBCR"),
         (floats, out, "it holds 32-bit float32"),
         (tmp_path / "text.tif", out, "not a TIFF"),
     ):
