@@ -8,9 +8,10 @@ a folder with input/ and target/, or a list of pairs      real ones, as they are
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from colora.devices.errors import ImageError
@@ -21,6 +22,8 @@ from colora.train.tasks import TASKS, Task
 
 if TYPE_CHECKING:
     from colora.export.plan import Plan
+
+Item = TypeVar("Item")
 
 SIDE = 256
 """height and width of what is taken from each picture, around its centre, in pixels"""
@@ -64,8 +67,7 @@ def task_pictures(task: str, source: Path | None, count: int, multiple_of: int, 
             raise ImageError(
                 f"{source}: {pair.name} has {width}×{height} pixels; expected at least {SMALLEST} a side: leave it out"
             )
-    step = max(1, len(found) // count)
-    return [_cut(pair, multiple_of) for pair in found[::step][:count]]
+    return [_cut(pair, multiple_of) for pair in _spread(found, count)]
 
 
 def pictures_of(plan: Plan) -> dict[str, list[Pair]]:
@@ -91,7 +93,7 @@ def _degraded(task: str, folder: Path, count: int, seed: int) -> list[Pair]:
 
     photos, found = picture_files(folder), TASKS.get(task, Task(task, "", ()))
     made: list[Pair] = []
-    photos = photos[:: max(1, len(photos) // count)][:count]
+    photos = _spread(photos, count)
     for turn in range(-(-count // len(photos))):
         place = PLACES[turn % len(PLACES)]
         for file in photos if turn % 2 == 0 else reversed(photos):
@@ -104,6 +106,12 @@ def _degraded(task: str, folder: Path, count: int, seed: int) -> list[Pair]:
             degraded = degrade(to_float(clean), np.random.default_rng([seed, len(made)]), found.degradations)
             made.append(Pair(file.stem, np.rint(degraded * 255).astype(np.uint8), clean))
     return made
+
+
+def _spread(found: Sequence[Item], count: int) -> list[Item]:
+    """At most `count`, evenly over all there are."""
+    taken = min(count, len(found))
+    return [found[i * len(found) // taken] for i in range(taken)]
 
 
 def _cut(pair: Pair, multiple_of: int) -> Pair:

@@ -72,7 +72,7 @@ def quantise(
     aim = Limit(limit.psnr_db + 10 * math.log10(PART), limit.change_db / PART)
     ranges = output.with_name("ranges.json")
     ranked: list[str] = []
-    left = 0
+    left, half = 0, len(layers) // 2
     calibration, pairs = pairs[::2], pairs[1::2] or pairs
     try:
         while True:
@@ -82,13 +82,7 @@ def quantise(
             loss = replace(loss, left=float_layers)
             if holds(loss, aim):
                 return loss
-            if not ranked:
-                switched = Switched(named, output, layers)
-                ranked = rank(switched, pairs, seconds)
-                left = cut(switched, ranked, pairs, network, reference, aim)
-            else:
-                left += max(1, len(layers) // 10)
-            if left > len(layers) // 2:
+            if ranked and left == half:
                 if not (reason := excess(loss)):
                     return loss
                 worst = ", ".join(ranked[:5])
@@ -96,6 +90,13 @@ def quantise(
                     f"{reason}, and with half of the {len(layers)} layers in float32 it still would; the most "
                     f"sensitive are {worst}. Nothing was written: export in fp16"
                 )
+            if not ranked:
+                switched = Switched(named, output, layers)
+                ranked = rank(switched, pairs, seconds)
+                left = cut(switched, ranked, pairs, network, reference, aim)
+            else:
+                left += max(1, len(layers) // 10)
+            left = min(left, half)
     finally:
         named.unlink(missing_ok=True)
         ranges.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from colora.devices.errors import BundleError, ImageError, ParityError
-from colora.export import precision
+from colora.export import precision, precision_int8
 from colora.export.calibration import PICTURES, task_pictures
 from colora.export.parity import run_module
 from colora.export.passes import TARGET_PASSES
@@ -81,6 +81,45 @@ def test_only_convolutions_read_8_bits(nafnet: Any, plain: Report, tmp_path: Pat
         for name in node.input:
             if name in makers and makers[name].op_type == "DequantizeLinear":
                 assert makers[makers[makers[name].input[0]].input[0]].op_type == "Conv"
+
+
+def test_half_of_the_layers_are_tried_before_it_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit holds with 6 of 20 left out or more; what is aimed at, with 12."""
+    layers, tried = [f"layer{i}" for i in range(20)], list[int]()
+
+    def measured(*_: Any) -> precision.Loss:
+        return precision.Loss("rain", "int8", "made up", 1, 40.0 + 0.75 * tried[-1], 30.0, 30.0)
+
+    for name, double in (
+        ("_name_convolutions", lambda *_: (layers, ())),
+        ("_quantise", lambda *given: tried.append(len(given[4]))),
+        ("_runner", lambda _: None),
+        ("measure", measured),
+        ("Switched", lambda *_: None),
+        ("rank", lambda *_: layers),
+        ("cut", lambda *_: 12),
+    ):
+        monkeypatch.setattr(precision_int8, name, double)
+    pairs: Any = [1, 2]
+    reference: Any = None
+    loss = quantise(tmp_path / "a.onnx", tmp_path / "b.onnx", "rain", reference, pairs, symmetric=False)
+    assert tried == [0, 10] and loss.left == tuple(layers[:10])
+    monkeypatch.setitem(precision.LIMITS, "int8", precision.Limit(50.0, 0.2))
+    with pytest.raises(
+        ParityError, match=r"gives 47\.50 dB .* with half of the 20 layers .* are layer0, layer1"
+    ):
+        quantise(tmp_path / "a.onnx", tmp_path / "b.onnx", "rain", reference, pairs, symmetric=False)
+
+
+def test_pictures_are_spread_over_all_there_are(tmp_path: Path) -> None:
+    for i in range(24):
+        for side, level in (("input", 100), ("target", 200)):
+            (tmp_path / side).mkdir(exist_ok=True)
+            Image.new("RGB", (64, 64), (level, level, i)).save(tmp_path / side / f"{i:02}.png")
+    taken = [int(pair.name) for pair in task_pictures("rain", tmp_path, 16, 16)]
+    assert taken == [i * 3 // 2 for i in range(16)]  # two of each three
 
 
 def test_windows_of_few_photographs_differ_in_place_and_draw() -> None:
