@@ -19,6 +19,7 @@ from colora.export.draft import (
     Draft,
     Outcome,
     at_each,
+    channels,
     is_vector,
     name_of,
     other_readers,
@@ -70,6 +71,9 @@ def check(draft: Draft, place: Place) -> str:
     conv = place.conv
     if reason := conv.not_pointwise() or conv.shared_weight():
         return reason
+    for value in (place.normalised, place.gamma, place.beta):
+        if value is not None and channels(value) not in (None, conv.shape[1]):
+            return f"{value.name} is of {channels(value)} channels, the convolution reads {conv.shape[1]}"
     readers = [*place.between[1:], conv.node]
     for node, reader in zip(place.between, readers, strict=True):
         if others := other_readers(node.outputs[0], reader):

@@ -90,8 +90,11 @@ def _why_not(draft: Draft, value: ir.Value, reader: ir.Node, parts: int) -> str:
     value_in, by = _operands(draft, node)
     if value_in is None or by is None:
         return f"{title(node)} is a {node.op_type} of two pictures"
-    if draft.is_weight(by) and len(by.uses()) > 1:
-        return f"{by.name} is read by another operator too"
+    if draft.is_weight(by):
+        if len(by.uses()) > 1:
+            return f"{by.name} is read by another operator too"
+        if channels(by) != channels(value):
+            return f"{by.name} is of {channels(by)} channels, what is split of {channels(value)}"
     return _why_not(draft, value_in, node, parts)
 
 

@@ -84,12 +84,15 @@ def test_the_same_numbers_from_fewer_operators(
             "its kernel is 3×3, not 1×1",
         ),
         (FULL.replace("Conv (", "Conv <strides=[2,2]> ("), "its stride is not 1"),
+        (FULL.replace("gamma", "one"), "one is of 1 channels, the convolution reads 4"),
+        (FULL.replace("beta", "one"), "one is of 1 channels, the convolution reads 4"),
+        (FULL.replace("normal,", "mean,"), "mean is of 1 channels, the convolution reads 4"),
         (FULL.replace("output", "y") + "[late] output = Conv (moved, weight2)}", "read by late too"),
         (FULL.replace("output", "y") + "output = Conv (normal, weight, bias)}", "weight is read by another"),
     ],
 )
 def test_reasons_to_refuse(draft_of: Any, norm: str, body: str, reason: str) -> None:
-    weights = WEIGHTS + ", float[6,4,3,3] wide, float[6,4,1,1] weight2"
+    weights = WEIGHTS + ", float[1,1,1,1] one, float[6,4,3,3] wide, float[6,4,1,1] weight2"
     draft = draft_of(HEAD.format(weights) + norm + body.replace("}[", "[").replace("}output", "output"))
     before = dict(draft.program)
     outcome = run(draft)

@@ -74,10 +74,14 @@ def test_parts_that_are_outputs_of_the_graph_keep_their_names(draft_of: Any) -> 
             CONV + DEPTHWISE.replace("group=6", "group=2").replace("deep,", "grouped,") + GATE.format("z"),
             "depthwise has 2 groups",
         ),
+        (
+            CONV + "s = Mul (y, one)\n" + GATE.format("s"),
+            "one is of 1 channels, what is split of 6",
+        ),
         (CONV + "[q] q = Mul (y, y)\n" + GATE.format("q"), "q is a Mul of two pictures"),
     ],
 )
 def test_reasons_to_refuse(draft_of: Any, body: str, reason: str) -> None:
-    text = HEAD.replace("float[1,6,1,1] vector", "float[6,3,3,3] grouped")
+    text = HEAD.replace("float[1,6,1,1] vector", "float[6,3,3,3] grouped, float[1,1,1,1] one")
     (refusal,) = run(draft_of(text + body + "}")).refused
     assert (refusal.node, refusal.reason) == ("split", reason)
