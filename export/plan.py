@@ -106,7 +106,14 @@ def make_plan(
         raise BundleError(
             "int8 and the pass moments, whose constant kernels ONNX Runtime's quantiser can't name: leave moments out"
         )
-    given = {task.adapter.task: task for task in map(_read, adapters)}
+    given: dict[str, PlannedTask] = {}
+    for task in map(_read, adapters):
+        if first := given.get(task.adapter.task):
+            raise BundleError(
+                f"{first.file} and {task.file} are both of task {task.adapter.task!r}, and a bundle holds one of each "
+                "name: give one of them"
+            )
+        given[task.adapter.task] = task
     shipped = {name: file for name, file in zoo().items() if name not in BACKBONES}
     names = dict.fromkeys([*tasks, *given])
     for name in names:

@@ -246,6 +246,12 @@ def test_names_and_requests_that_can_t_be_met(nafnet: Any, tmp_path: Path) -> No
         export(adapters=[rain], target="jetsn", **given_file)
     with pytest.raises(UnknownName, match="unknown trained backbone 'nafnet-smal'"):
         export(adapters=[rain], backbone="nafnet-smal", output=tmp_path / "b")
+    (tmp_path / "other").mkdir()
+    other = nafnet.write(tmp_path / "other", "rain", 2)
+    with pytest.raises(
+        BundleError, match=r"rain\.safetensors and .*other/rain.* are both of task 'rain'.*: give one of them"
+    ):
+        export(adapters=[rain, other], **given_file)
     with pytest.raises(BundleError, match="no task to export"):
         export(**given_file)
     with pytest.raises(BundleError, match="a merged bundle holds one task, got rain, noise"):
