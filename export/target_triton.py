@@ -153,5 +153,7 @@ def write_config(path: Path, name: str, task: str, manifest: Manifest, graph: Pa
 
 
 def _newest(model: Path) -> int:
-    """Largest version of a model; 0 where there is none."""
-    return max((int(f.name) for f in model.glob("[1-9]*") if f.name.isdigit() and f.is_dir()), default=0)
+    """Largest version of a model that holds something: an export that failed does not count; 0 where there is none."""
+    return max(
+        (int(f.name) for f in model.glob("[1-9]*") if f.name.isdigit() and any(f.glob("[!.]*"))), default=0
+    )

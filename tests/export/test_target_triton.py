@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from colora.devices.errors import BundleError
+from colora.devices.errors import BundleError, ParityError
 from colora.export import cli
 from colora.export.target_triton import bundle_path, write_repository
 from colora.runtime.bundle import add_task
@@ -118,6 +118,18 @@ def test_versions_grow_with_what_changed_alone(models: Path, nafnet: Any, tmp_pa
     assert served == {"colora": (2, True), "colora-rain": (2, False), "colora-noise": (1, False)}
     for file in models.rglob("*.onnx"):
         assert (copy / file.relative_to(models)).read_bytes() == file.read_bytes()
+
+
+def test_a_version_that_failed_is_not_the_newest(models: Path, nafnet: Any, tmp_path: Path) -> None:
+    shutil.copytree(models, tmp_path / "models")
+    with pytest.raises(ParityError):
+        export(nafnet, tmp_path, ("rain", 1), more=("--replace", "--tolerance", "1e-12"))
+    left = tmp_path / "models/colora/2/.bundle.1-0.partial"  # as a kill leaves it
+    left.mkdir(parents=True, exist_ok=True)
+    result = export(nafnet, tmp_path, ("rain", 3))
+    assert result.exit_code == 0, result.output
+    tasks = sorted(file.stem for file in (bundle_path(tmp_path / "models", False) / "tasks").iterdir())
+    assert tasks == ["noise", "rain"]
 
 
 def test_a_bundle_is_no_repository(models: Path, tmp_path: Path) -> None:
