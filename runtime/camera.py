@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from colora.devices.errors import MissingExtra, VideoError, missing_extra
+from colora.devices.errors import ColoraError, MissingExtra, VideoError, missing_extra
 from colora.runtime.atomic import atomic_file
 from colora.runtime.prefetch import prefetch
 from colora.runtime.video import Restore, container_of
@@ -92,15 +92,22 @@ def record(
     give way to the newest, and are counted.
     limit: frames to write; None goes on until the camera ends or `stop` is set.
     keep_all: wait for restoration instead of dropping frames.
-    Raises: VideoError. If it is the camera's, the frames that came before are in the file.
+    Raises: VideoError that says how many frames are in the file, whatever ended it; nothing is there where the file
+    itself can't be written. Before the first frame what `frames` and `restore` raise.
     """
     target = Path(target)
     kind = container_of(target)
-    written, dropped, lost = 0, 0, None
+    written, dropped = 0, 0
+    lost: Exception | None = None
 
     def arriving() -> Iterator[Frame]:
-        begin, last = clock(), -1
+        begin, last, size = clock(), -1, None
         for image in frames:
+            height, width = image.shape[:2]
+            if (size := size or (height, width)) != (height, width):
+                raise VideoError(
+                    f"the camera gives {width}×{height} now, and gave {size[1]}×{size[0]}: go on in another file"
+                )
             ticks = round((clock() - begin) / LIVE.time_base)
             last = ticks if ticks > last else last + 1
             yield Frame(image, last)
@@ -116,7 +123,7 @@ def record(
                 frame = next(restored)
             except StopIteration:
                 return
-            except VideoError as e:
+            except Exception as e:  # whatever it is, hours may have been recorded
                 lost = e
                 return
             yield frame
@@ -135,7 +142,10 @@ def record(
                 except (OSError, av_error()) as e:
                     raise VideoError(f"{target} was not written: {e}") from e
     if lost is not None:
-        raise VideoError(f"{lost}; {target} holds {written} frames" if written else str(lost)) from lost
+        if not written:
+            raise lost
+        reason = str(lost) if isinstance(lost, ColoraError) else repr(lost)
+        raise VideoError(f"{reason}; {target} holds {written} frames") from lost
     if first is None and not (stop is not None and stop.is_set()):
         raise VideoError(f"the camera gave no frames: {target} was not written")
     return Recording(written, dropped)
@@ -201,4 +211,4 @@ def _lost() -> type[Exception]:
 
 def _masked(text: str) -> str:
     """An address without its password."""
-    return re.sub(r"(?<=://)[^/@\s]+@", "***@", text)
+    return re.sub(r"(?<=://).+@", "***@", text)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from colora.devices.errors import VideoError
+from colora.devices.errors import BackendFailed, VideoError
 from colora.runtime.camera import camera_frames, record, stopped_by_signals
 from colora.runtime.video_io import decode, probe
 
@@ -73,6 +73,15 @@ def test_passwords_of_addresses_are_not_shown() -> None:
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("password", ["p@ss", "p/ss", "p ss", "p:s?s#@"])
+def test_no_part_of_a_password_is_shown(password: str) -> None:
+    def gone() -> Iterator[Any]:
+        raise OSError(f"connection refused: 'rtsp://admin:{password}@cam/stream'")
+
+    with pytest.raises(VideoError, match=r"refused: 'rtsp://\*\*\*@cam/stream'$"):
+        list(camera_frames(gone, retries=0))
+
+
 def levels(path: Path) -> list[int]:
     pytest.importorskip("av")
     return [round(float(frame.image.mean())) for frame in decode(path, probe(path))]
@@ -107,6 +116,34 @@ def test_a_camera_that_vanishes_leaves_what_it_gave(tmp_path: Path) -> None:
     assert near(levels(target), list(GREYS))
     with pytest.raises(VideoError, match="vanished after 0 frames"):
         record(lambda image: image, camera_frames(camera(), retries=0), tmp_path / "none.mp4")
+    assert [f.name for f in tmp_path.iterdir()] == ["out.mkv"]
+
+
+def test_a_camera_that_comes_back_with_another_size_leaves_what_it_gave(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    frames = chain(map(grey, GREYS[:5]), [np.zeros((64, 96, 3), np.uint8)])
+    with pytest.raises(VideoError, match=r"gives 96×64 now, and gave 48×32: .*out\.mp4 holds 5 frames"):
+        record(lambda image: image, frames, tmp_path / "out.mp4", keep_all=True)
+    assert near(levels(tmp_path / "out.mp4"), list(GREYS[:5]))
+
+
+@pytest.mark.parametrize(
+    "error", [BackendFailed("the GPU is gone"), KeyError("a bug"), OSError("the GPU is gone")]
+)
+def test_a_restoration_that_fails_leaves_what_it_gave(error: Exception, tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    target, left = tmp_path / "out.mkv", [grey(level) for level in GREYS]
+
+    def restore(image: Any) -> Any:
+        if image is left[7]:
+            raise error
+        return image
+
+    with pytest.raises(VideoError, match=r"(the GPU is gone|a bug).*out\.mkv holds 7 frames"):
+        record(restore, left, target, keep_all=True)
+    assert near(levels(target), list(GREYS[:7]))
+    with pytest.raises(type(error)):  # before there was a frame it is told as it is
+        record(restore, left[7:], tmp_path / "none.mkv", keep_all=True)
     assert [f.name for f in tmp_path.iterdir()] == ["out.mkv"]
 
 
