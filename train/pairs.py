@@ -14,7 +14,8 @@ HEADERS = ({"degraded", "clean"}, {"input", "target"})
 
 def read_pairs(source: Path) -> list[Pair]:
     """Pairs of a folder, `source`/input and `source`/target, matched by path without suffix and sorted by it; or of a
-    list, a text file with a line "degraded,clean" per pair, paths relative to the list.
+    list, a text file with a line "degraded,clean" per pair, paths relative to the list; lines that begin with # are
+    comments.
 
     Raises ImageError for a picture without its partner, a line of another kind, a picture that can't be used, and
     pairs of unequal size.
@@ -66,14 +67,21 @@ def _from_list(file: Path) -> list[tuple[str, Path, Path]]:
         ) from error
     found = []
     for number, line in enumerate(lines, 1):
-        cells = [cell.strip() for cell in next(csv.reader([line], skipinitialspace=True), [])]
-        if not any(cells) or line.startswith("#") or (number == 1 and {c.lower() for c in cells} in HEADERS):
+        if line.startswith("#"):
+            continue
+        try:
+            cells = [cell.strip() for cell in next(csv.reader([line], skipinitialspace=True), [])]
+        except csv.Error as error:
+            raise ImageError(
+                f"{file}: line {number} is not a pair ({error}); expected 2 columns: degraded,clean"
+            ) from error
+        if not any(cells) or (number == 1 and {c.lower() for c in cells} in HEADERS):
             continue
         if len(cells) != 2:
             raise ImageError(f"{file}: line {number} has {len(cells)} columns; expected 2: degraded,clean")
         degraded, clean = (file.parent / cell for cell in cells)
         for path in (degraded, clean):
-            if not path.is_file():
+            if not _is_file(path):
                 raise ImageError(
                     f"{file}: line {number}: {path}: no such file; paths are relative to the list"
                 )
@@ -81,6 +89,13 @@ def _from_list(file: Path) -> list[tuple[str, Path, Path]]:
     if not found:
         raise ImageError(f"{file}: no pairs in it; expected 'degraded,clean' on each line")
     return found
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # of a name that no file can have
+        return False
 
 
 def middle(shape: tuple[int, ...], side: int, multiple_of: int) -> tuple[slice, slice]:

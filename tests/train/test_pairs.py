@@ -89,6 +89,11 @@ def test_bad_folders(folder: Path, change: object, text: str) -> None:
         ),
         (b"degraded,clean\n", r"pairs\.csv: no pairs in it"),
         (b"\xff\xd8\xff", r"pairs\.csv: not a list of pairs"),
+        (
+            b"x" * 140_000,
+            r"line 1 is not a pair \(field larger than field limit .*; expected 2 columns: degraded,",
+        ),
+        (b"x" * 300 + b",y", r"line 1: .*x: no such file"),
     ],
 )
 def test_bad_lists(folder: Path, content: bytes, text: str) -> None:
