@@ -15,7 +15,7 @@ from colora.train.echo import echoed, first_needed
 from colora.train.functional import Compiled
 from colora.train.losses import LOSSES, psnr_loss
 from colora.train.photos import Batches
-from colora.train.state import State
+from colora.train.state import State, rewind
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
@@ -151,6 +151,8 @@ def fit(
         torch.backends.cudnn.benchmark = True  # patches have one size for long
     since, start, seen, saved = time.monotonic(), state.step, 0, state.step
     curve = folder / "curve.jsonl"
+    if rank == 0:
+        rewind(curve, state.step)
     for step, (degraded, clean) in _load(batches.part(rank, world), state.step, config, device):
         if _gave_up(state, config):
             break

@@ -1,4 +1,4 @@
-"""The resumable state of a training: one safetensors file, written atomically."""
+"""The resumable state of a training, one safetensors file, written atomically; and its curve until then."""
 
 import json
 from dataclasses import dataclass, field
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from colora.devices.errors import CheckpointError
+from colora.runtime.atomic import write_text
 from colora.runtime.weights import Array, read_tensors, write_tensors
 from torch import Tensor, nn
 
@@ -68,17 +69,21 @@ class State:
             told = ", ".join(f"{name} {begun[name]!r}" for name in odd)
             expected = ", ".join(f"{name} {now.get(name)!r}" for name in odd)
             raise CheckpointError(
-                f"{path}: begun with other settings, {told}; expected {expected}: give another folder, or the same "
-                "settings to go on"
+                f"{path}: begun with other settings, {told}; expected {expected}: give another output (-o), or the "
+                "same settings to go on"
             )
         kinds = (*KINDS, "best") if int(metadata.get("best_step", 0)) else KINDS  # older states have none
-        if tensors.keys() != {f"{kind}/{name}" for kind in kinds for name in self.trained}:
+        shapes = {f"{kind}/{name}": p.shape for kind in kinds for name, p in self.trained.items()}
+        if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
             raise CheckpointError(
-                f"{path}: holds other parameters than this model trains: give another folder"
+                f"{path}: holds other parameters than this model trains: give another output (-o)"
             )
         step = int(metadata["step"])
         if step > steps:
-            raise CheckpointError(f"{path}: has done {step} steps already, more than the {steps} asked for")
+            raise CheckpointError(
+                f"{path}: has done {step} steps already, more than the {steps} asked for: ask for {step} or more "
+                "(--steps), or give another output (-o)"
+            )
         self.step = step
         self.best_db, self.stale = float(metadata["best_db"]), int(metadata["stale"])
         self.best_step = int(metadata.get("best_step", 0))
@@ -97,3 +102,11 @@ class State:
                     "exp_avg": m.to(p.device, copy=True),
                     "exp_avg_sq": v.to(p.device, copy=True),
                 }
+
+
+def rewind(curve: Path, step: int) -> None:
+    """Drops the rows that a killed run wrote to `curve` after the state of `step`: they will be written again."""
+    if curve.exists():
+        whole = [line for line in curve.read_text().splitlines() if line.endswith("}")]
+        rows = [line for line in whole if json.loads(line)["step"] <= step]
+        write_text(curve, "".join(f"{row}\n" for row in rows))

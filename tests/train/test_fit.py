@@ -135,6 +135,21 @@ def test_what_is_trained_does_not_depend_on_the_workers(tmp_path: Path) -> None:
     assert CONFIG.recipe != replace(CONFIG, lr=1.0).recipe
 
 
+def test_the_curve_tells_every_step_once_also_after_a_kill(tmp_path: Path) -> None:
+    def die(progress: Progress) -> None:
+        if progress.step == 9:
+            raise Killed
+
+    for save_every in (5, 50):  # the log is ahead of the state; no state yet
+        config, curve = replace(JUDGED, save_every=save_every), tmp_path / str(save_every) / "curve.jsonl"
+        with pytest.raises(Killed):
+            fit(network(), batches(2, 7), config, curve.parent, judge, die)
+        with curve.open("a") as file:
+            file.write('{"step": 1')  # killed while it wrote
+        fit(network(), batches(2, 7), config, curve.parent, judge)
+        assert [json.loads(row)["step"] for row in curve.read_text().splitlines()] == [3, 6, 9, 12]
+
+
 def test_goes_on_beyond_the_steps_it_was_begun_for(tmp_path: Path) -> None:
     model, steps = network(), []
     fit(model, batches(2, 7), CONFIG, tmp_path)
@@ -147,17 +162,22 @@ def test_goes_on_beyond_the_steps_it_was_begun_for(tmp_path: Path) -> None:
 def test_refuses_the_state_of_another_run(tmp_path: Path) -> None:
     fit(network(), batches(2, 7), CONFIG, tmp_path)
     with pytest.raises(
-        CheckpointError, match=r"state\.safetensors: begun with other settings.*give another folder"
+        CheckpointError,
+        match=r"state\.safetensors: begun with other settings.*give another output \(-o\), or",
     ):
         fit(network(), batches(2, 7), replace(CONFIG, lr=1.0), tmp_path)
     with pytest.raises(CheckpointError, match="patches '16x2'; expected patches '8x4,16x2:2,24x1': give"):
         fit(network(), GROWING, CONFIG, tmp_path)
     with pytest.raises(CheckpointError, match="begun with other settings, seed 7; expected seed 8"):
         fit(network(), batches(2, 8), CONFIG, tmp_path)
-    with pytest.raises(CheckpointError, match="has done 12 steps already, more than the 7 asked for"):
+    with pytest.raises(
+        CheckpointError, match=r"12 steps already, more than the 7 asked for: ask for 12 or more"
+    ):
         fit(network(), batches(2, 7), replace(CONFIG, steps=7), tmp_path)
     with pytest.raises(CheckpointError, match="holds other parameters than this model trains"):
         fit(NAFNet(NAFNetConfig(4, (1, 1), 1, (1, 1))), batches(2, 7), CONFIG, tmp_path)
+    with pytest.raises(CheckpointError, match=r"holds other parameters than this model .* output \(-o\)"):
+        fit(NAFNet(NAFNetConfig(8, (1,), 1, (1,))), batches(2, 7), CONFIG, tmp_path)  # of the same names
 
 
 def test_damaged_state_is_refused_by_name(tmp_path: Path) -> None:
