@@ -2,6 +2,7 @@
 
 import json
 import math
+import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -58,7 +59,8 @@ class FitConfig:
     device: str = "cpu"
     """of torch: cpu, cuda, cuda:1"""
     workers: int = 1
-    """processes that make batches ahead of the trainer; batches are the same for any number"""
+    """processes that make batches ahead of the trainer; batches are the same for any number, and where no process can
+    be forked (Windows) the trainer makes them"""
     threads: int | None = None
     """torch threads; None leaves torch's own choice"""
     save_every: int = 500
@@ -262,12 +264,14 @@ def _load(
 ) -> Iterator[tuple[int, tuple[Tensor, Tensor]]]:
     """(step, batch on the device) from `start` to the last, made ahead of time by worker processes."""
     fresh = range(first_needed(start, config.echo), config.made if start < config.steps else 0)
-    workers = min(config.workers, len(fresh))
+    forks = "fork" in multiprocessing.get_all_start_methods()  # other ways have to pickle what draws
+    workers = min(config.workers, len(fresh)) if forks else 0
     loader = DataLoader(
         batches,
         batch_size=None,
         sampler=fresh,
         num_workers=workers,
+        multiprocessing_context="fork" if workers else None,
         prefetch_factor=8 if workers else None,
         pin_memory=config.device != "cpu",
     )

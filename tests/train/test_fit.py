@@ -2,6 +2,7 @@
 
 import json
 import math
+import multiprocessing
 import signal
 import subprocess
 import sys
@@ -133,6 +134,19 @@ def test_what_is_trained_does_not_depend_on_the_workers(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(weights(one), weights(three), strict=True))
     assert CONFIG.recipe == replace(CONFIG, workers=3, threads=2, device="cuda").recipe
     assert CONFIG.recipe != replace(CONFIG, lr=1.0).recipe
+
+
+@pytest.mark.parametrize("known", [["spawn"], ["fork", "spawn"]])
+def test_batches_are_made_also_where_processes_are_spawned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: list[str]
+) -> None:
+    """As on Windows, and on macOS: a rule to draw that lives in a function can't be pickled."""
+    monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: known)
+    multiprocessing.set_start_method("spawn", force=True)
+    try:
+        assert fit(network(), batches(2, 7, lambda rng, patch: draw(rng, patch)), CONFIG, tmp_path) == 12
+    finally:
+        multiprocessing.set_start_method(None, force=True)
 
 
 def test_the_curve_tells_every_step_once_also_after_a_kill(tmp_path: Path) -> None:
