@@ -37,7 +37,7 @@ class FitConfig:
     loss: str = "psnr"
     """one of LOSSES"""
     lr: float = 1e-3
-    """peak learning rate, reached after `warmup` steps, then cosine to `lr_min`"""
+    """peak learning rate, reached after `warmup` steps, then cosine to `lr_min`, or not at all where that is higher"""
     lr_min: float = 1e-6
     warmup: int = 100
     """steps of linear warm-up"""
@@ -90,7 +90,8 @@ class FitConfig:
         if step < self.warmup:
             return self.lr * (step + 1) / self.warmup
         done = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return self.lr_min + (self.lr - self.lr_min) * 0.5 * (1 + math.cos(math.pi * done))
+        low = min(self.lr_min, self.lr)
+        return low + (self.lr - low) * 0.5 * (1 + math.cos(math.pi * done))
 
 
 @dataclass(frozen=True)
@@ -126,11 +127,16 @@ def fit(
     writes, and all must see `folder`.
     `shared` are further settings, as JSON has them, that a run must share with the state from which it goes on.
     Raises CheckpointError where the state in `folder` comes from another configuration or model, UnknownName for a
-    loss that is not in LOSSES, and FloatingPointError where the loss or its gradient is not finite: it names the batch,
-    and the last state saved, which is never one after such a step.
+    loss that is not in LOSSES, ColoraError for patience without validation, and FloatingPointError where the loss or
+    its gradient is not finite: it names the batch, and the last state saved, which is never one after such a step.
     """
     if config.loss not in LOSSES:
         raise unknown("loss", config.loss, LOSSES)
+    if config.patience is not None and validate is None:
+        raise ColoraError(
+            f"patience {config.patience} counts validations, and nothing is held out to validate on: hold some out, or "
+            "leave --patience out"
+        )
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     rank, world = rank_and_world()

@@ -164,6 +164,13 @@ def test_the_curve_tells_every_step_once_also_after_a_kill(tmp_path: Path) -> No
         assert [json.loads(row)["step"] for row in curve.read_text().splitlines()] == [3, 6, 9, 12]
 
 
+def test_patience_needs_a_validation(tmp_path: Path) -> None:
+    with pytest.raises(
+        ColoraError, match=r"patience 3 counts validations, and nothing is held out .* hold some"
+    ):
+        fit(network(), batches(2, 7), replace(CONFIG, patience=3), tmp_path)
+
+
 def test_goes_on_beyond_the_steps_it_was_begun_for(tmp_path: Path) -> None:
     model, steps = network(), []
     fit(model, batches(2, 7), CONFIG, tmp_path)
@@ -414,6 +421,8 @@ def test_learning_rate_warms_up_and_falls_to_the_floor() -> None:
     assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
     assert max(rates) == 1.0 and rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[-1] == pytest.approx(0.1, abs=0.001)
+    low = FitConfig(steps=100, lr=0.01, lr_min=0.1, warmup=10)
+    assert {low.rate(step) for step in range(10, 100)} == {0.01}
 
 
 @pytest.mark.parametrize("drawn", [batches(4, 7), GROWING])
