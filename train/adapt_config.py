@@ -96,10 +96,8 @@ def check(
         )
     multiple = backbone.backbone.pad.multiple_of
     pictures = [source[-1] for source in examples.sources]
-    require_usable(pictures, examples.told, config.stages, multiple)
-    for pair in examples.held_out:
-        if min(pair.clean.shape[:2]) < multiple:
-            raise ImageError(f"{pair.name}: a side below {multiple} pixels: leave it out")
+    held_out = ((pair.name, pair.clean) for pair in examples.held_out)
+    require_usable(pictures, held_out, examples.told, config.stages, multiple)
     if ranks_given:
         return
     if not examples.held_out:

@@ -1,6 +1,5 @@
 """What a task is learnt from: clean photographs degraded on the way, or real pairs."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,10 @@ from colora.train.photos import (
     keep_out,
     pair_crop,
     picture_files,
+    pictures_sha256,
     read_rgb,
     split,
+    spread,
     to_float,
 )
 from colora.train.tasks import Task, find_task
@@ -40,13 +41,10 @@ class Examples:
 
     @property
     def sha256(self) -> str:
-        """Of what is drawn from and of how: it tells whether an earlier run learnt from the same."""
-        found = hashlib.sha256(self.told.encode())
-        for source in self.sources:
-            for picture in source:
-                found.update(repr(picture.shape).encode())
-                found.update(picture.tobytes())
-        return found.hexdigest()
+        """Of what is drawn from, of how, and of what is held out: it tells whether an earlier run learnt from the same
+        and was judged by the same."""
+        held_out = ((pair.degraded, pair.clean) for pair in self.held_out)
+        return pictures_sha256((p for source in (*self.sources, *held_out) for p in source), self.told)
 
 
 def task_of(name: str, degrade: str | None = None) -> Task:
@@ -115,19 +113,18 @@ def from_photos(
         pairs.append(Pair(file.stem, np.rint(degraded * 255).astype(np.uint8), clean))
     first = "augmented and " if augment else f"exposed to {task.exposure} and " if task.exposure else ""
     told = (
-        f"{len(photos)} photographs of {', '.join(f.name for f in folders)}, "
+        f"{len(photos)} photographs of {', '.join(f.resolve().name for f in folders)}, "
         f"{first}degraded by {' → '.join(task.degradations)}; {len(pairs)} more held out"
     )
     return Examples(draw, pairs, told, [(photo,) for photo in photos])
 
 
 def from_pairs(source: Path, held_out: int | None = None) -> Examples:
-    """Real pairs of a folder or list (`read_pairs`); every n-th is held out, as many as `keep_out` says."""
+    """Real pairs of a folder or list (`read_pairs`); held out are as many as `keep_out` says, `spread`."""
     pairs = read_pairs(source)
-    count = keep_out(len(pairs), held_out)
-    kept = pairs[:: len(pairs) // count][:count] if count else []
+    kept = spread(pairs, keep_out(len(pairs), held_out))
     rest = [pair for pair in pairs if all(pair is not k for k in kept)]
-    return of_pairs(rest, kept, source.name)
+    return of_pairs(rest, kept, source.resolve().name)
 
 
 def of_pairs(pairs: Sequence[Pair], held_out: Sequence[Pair], name: str) -> Examples:

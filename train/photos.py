@@ -1,8 +1,11 @@
 """Clean photographs and pairs on disk → training batches. Every draw is a function of (seed, step): nothing else."""
 
+import hashlib
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -16,7 +19,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 Pixels = NDArray[np.uint8]
+T = TypeVar("T")
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+PIXELS = r"(?:0|[1-9]\d{0,4}|0\d{3})"
+TILE = re.compile(f"(.+)_{PIXELS}_{PIXELS}")
+"""<photograph>_<y>_<x>: at most 5 digits, plain or filled up to 4 with zeros; not so cameras' IMG_20240101_123456"""
 
 
 def picture_files(folder: Path) -> list[Path]:
@@ -48,9 +55,18 @@ def read_rgb(path: Path) -> Pixels:
 
 
 def photograph(path: Path) -> str:
-    """Name of the photograph a tile was cut from: tiles are named <photograph>_<y>_<x>."""
-    parts = path.stem.rsplit("_", 2)
-    return parts[0] if len(parts) == 3 and all(p.isdigit() for p in parts[1:]) else path.stem
+    """Name of the photograph a tile was cut from, see TILE; any other picture's own."""
+    tile = TILE.fullmatch(path.stem)
+    return tile[1] if tile else path.stem
+
+
+def pictures_sha256(pictures: Iterable[Pixels], told: str = "") -> str:
+    """Of the pictures' sizes and numbers, in their order, and of `told`."""
+    found = hashlib.sha256(told.encode())
+    for picture in pictures:
+        found.update(repr(picture.shape).encode())
+        found.update(picture.tobytes())
+    return found.hexdigest()
 
 
 def keep_out(count: int, held_out: int | None) -> int:
@@ -58,14 +74,22 @@ def keep_out(count: int, held_out: int | None) -> int:
     return min(count, min(12, max(1, count // 8)) if held_out is None else held_out)
 
 
+def spread(found: Sequence[T], count: int) -> list[T]:
+    """`count` of `found`: every n-th from the first on; of more than half of them, places as even as can be."""
+    step = len(found) // max(1, count)
+    return list(found[::step][:count]) if step > 1 else [found[i * len(found) // count] for i in range(count)]
+
+
 def split(files: Sequence[Path], held_out: int | None) -> tuple[list[Path], list[Path]]:
-    """(training, validation) files: every n-th photograph, `keep_out` of them, is kept out with all its tiles."""
-    names = sorted({photograph(f) for f in files})
-    held_out = keep_out(len(names), held_out)
-    kept = set(names[:: max(1, len(names) // held_out)][:held_out]) if held_out else set()
-    train = [f for f in files if photograph(f) not in kept]
-    first = {photograph(f): f for f in reversed(files) if photograph(f) in kept}
-    return train, sorted(first.values())
+    """(training, validation) files: `keep_out` photographs, `spread` by name, are kept out with all their tiles. Files
+    of one name in two folders are two photographs."""
+    tiles: dict[tuple[str, Path], list[Path]] = {}
+    for file in files:
+        tiles.setdefault((photograph(file), file.parent), []).append(file)
+    names = sorted(tiles)
+    kept = set(spread(names, keep_out(len(names), held_out)))
+    train = [f for f in files if (photograph(f), f.parent) not in kept]
+    return train, sorted(tiles[name][0] for name in kept)
 
 
 @dataclass(frozen=True)
@@ -77,11 +101,17 @@ class Pair:
     clean: Pixels
 
 
-def require_usable(pictures: Sequence[Pixels], told: str, stages: Sequence[Stage], multiple_of: int) -> None:
-    """Refuses what can't be trained on; `told` says what the pictures are.
+def require_usable(
+    pictures: Sequence[Pixels],
+    held_out: Iterable[tuple[str, Pixels]],
+    told: str,
+    stages: Sequence[Stage],
+    multiple_of: int,
+) -> None:
+    """Refuses what can't be trained on; `told` says what the pictures are, and `held_out` are others with their names.
 
-    Raises ImageError for fewer than a batch has patches, for one smaller than a patch, and for a patch whose side the
-    network, which takes multiples of `multiple_of`, doesn't take.
+    Raises ImageError for fewer than a batch has patches, for one smaller than a patch, for a held-out one below
+    `multiple_of`, and for a patch whose side the network, which takes multiples of that, doesn't take.
     """
     for stage in stages:
         if stage.patch % multiple_of:
@@ -101,6 +131,9 @@ def require_usable(pictures: Sequence[Pixels], told: str, stages: Sequence[Stage
             f"{told}: the smallest side is {smallest} pixels; expected at least the patch of {patch}: "
             "take smaller patches, or leave small pictures out"
         )
+    for name, picture in held_out:
+        if min(picture.shape[:2]) < multiple_of:
+            raise ImageError(f"{name}: a side below {multiple_of} pixels: leave it out")
 
 
 def to_float(pixels: Pixels) -> Image:

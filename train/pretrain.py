@@ -36,6 +36,7 @@ from colora.train.photos import (
     Pixels,
     clean_crop,
     picture_files,
+    pictures_sha256,
     read_rgb,
     require_usable,
     split,
@@ -96,7 +97,7 @@ def pretrain(
     kept = [read_rgb(f) for f in kept_files]
     told = f"{len(clean)} photographs to train on, {len(kept)} held out"
     stages = tuple(patches) or (Stage(patch, batch),)
-    require_usable(clean, told, stages, spec.pad.multiple_of)
+    require_usable(clean, zip(map(str, kept_files), kept, strict=True), told, stages, spec.pad.multiple_of)
     folder = run_folder(output)
 
     def degrade(image: Image, rng: Generator) -> tuple[Image, str]:
@@ -122,7 +123,8 @@ def pretrain(
         "augment": augment,
         "sequences": count_sequences(len(names), max_count, mode),
         "photos": len(clean),
-        "folders": [folder.name for folder in photos],
+        "pictures_sha256": pictures_sha256([*clean, *kept]),
+        "folders": [folder.resolve().name for folder in photos],
         "patches": ",".join(map(str, stages)),
         "seed": seed,
     }

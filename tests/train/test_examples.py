@@ -4,8 +4,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from colora.train.examples import exposed, from_photos
-from colora.train.photos import Pixels
+from colora.train.examples import exposed, from_photos, of_pairs
+from colora.train.photos import Pair, Pixels
 from colora.train.tasks import find_task
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +26,12 @@ def test_exposed_has_the_mean_asked_for_and_keeps_the_order_of_numbers(power: fl
     assert abs(after.mean() / 255 - 0.46) < ROUNDING
     ranked = after.ravel()[np.argsort(before, axis=None)].astype(int)
     assert (np.diff(ranked) >= 0).all()
+
+
+def test_the_hash_tells_what_is_held_out() -> None:
+    a, b, c = (Pair(str(seed), photo(1, seed), photo(1, seed + 3)) for seed in range(3))
+    assert len({of_pairs([a], [held], "x").sha256 for held in (b, c, Pair("b", b.degraded, c.clean))}) == 3
+    assert of_pairs([a], [b], "x").sha256 == of_pairs([a], [b], "x").sha256
 
 
 def test_low_light_is_learnt_from_well_exposed_photographs_and_rain_from_any(tmp_path: Path) -> None:
