@@ -63,10 +63,11 @@ class AdaptConfig:
         return self.patches or (Stage(self.patch, self.batch),)
 
 
-def budget_numbers(backbone: Checkpoint, config: AdaptConfig) -> int:
+def budget_numbers(backbone: Checkpoint, config: AdaptConfig, by_hand: bool = False) -> int:
     """How many numbers the deltas may store: the budget less the golden output that every adapter file carries.
 
-    Raises ColoraError for a budget above the backbone's size, or below what β alone takes.
+    Raises ColoraError for a budget above the backbone's size, or below what β alone takes; it takes nothing from ranks
+    given `by_hand`.
     """
     shapes = backbone.shapes
     size, golden = sum(map(math.prod, shapes.values())), math.prod(GOLDEN_SHAPE)
@@ -75,12 +76,14 @@ def budget_numbers(backbone: Checkpoint, config: AdaptConfig) -> int:
         budget = 0.07 if isinstance(backbone.module, NAFNet) else 0.11
     beta = config.beta or 0.0
     least = {name: rank_of(shape, min(1.0, beta)) if has_rank(shape) else 0 for name, shape in shapes.items()}
-    smallest = (stored_numbers(shapes, least) + golden) / size
+    smallest = (golden if by_hand else golden + stored_numbers(shapes, least)) / size
+    takes = "the golden output takes" if by_hand else f"β = {beta:g} and the golden output take"
+    change = "--budget" if by_hand else "--budget, or --beta"
     if not smallest <= budget <= 1:
         raise ColoraError(
             f"budget {budget:g} of the {size:,} numbers of {backbone.backbone.name}; expected at least "
-            f"{math.ceil(smallest * 1e4) / 1e4:g}, which β = {beta:g} and the golden output take, and at most 1, "
-            "which is as much as a tuned copy: change --budget, or --beta"
+            f"{math.ceil(smallest * 1e4) / 1e4:g}, which {takes}, and at most 1, "
+            f"which is as much as a tuned copy: change {change}"
         )
     return int(budget * size) - golden
 

@@ -171,7 +171,7 @@ def folded(network: nn.Sequential, mean: Tensor, scale: Tensor, divisor: float) 
 @click.command()
 @click.option("--photos", multiple=True, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--count", default=12_000, show_default=True, help="Pictures to train on.")
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--workers", default=2, show_default=True, help="Processes that make pictures.")
 @click.option("-o", "--output", default=WEIGHTS, type=click.Path(path_type=Path))
 def command(photos: tuple[Path, ...], count: int, seed: int, workers: int, output: Path) -> None:

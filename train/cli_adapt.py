@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 
 import click
 from colora.train.adapt import adapt, sheet_path
@@ -107,8 +108,12 @@ def command(
         )
     if pairs and degrade:
         raise click.UsageError("--degrade goes with --photos: the pictures of --pairs are degraded already")
-    if len({set_name(source) for source in evaluate}) < len(evaluate):
-        raise click.UsageError("two sets of --eval have the same name: rename a folder or list")
+    names = [set_name(source) for source in evaluate]
+    if len({"held_out", *names}) <= len(names):
+        raise click.UsageError(
+            f"--eval: the sets are called {', '.join(names)} and the held-out pictures held_out, two have the same "
+            "name: rename a folder or list"
+        )
     output = output or Path("runs") / f"{task}.safetensors"
     if start:
         sizes = {"--ranks": ranks, "--budget": budget, "--alpha": alpha, "--beta": beta}
@@ -144,7 +149,8 @@ def command(
         checkpoint = load_backbone(backbone)
         known = None
         if not start and (spread := find_allocation(ranks or "faig")) is not ALLOCATIONS["faig"]:
-            known = spread(checkpoint.shapes, {}, budget_numbers(checkpoint, config))
+            by_hand = ranks not in ALLOCATIONS
+            known = spread(checkpoint.shapes, {}, budget_numbers(checkpoint, config, by_hand))
         outcome = adapt(
             task,
             checkpoint,
@@ -163,4 +169,5 @@ def command(
                     click.echo(f"warning: {warning}")
                 click.echo(f"{sheet_path(output)}  before and after")
             click.echo(f"{output}  {output.stat().st_size / 1e6:.2f} MB")
-            click.echo(f"next: colora export --task {task} --adapter {output} --backbone {backbone}")
+            files = f"--adapter {quote(str(output))} --backbone {quote(backbone)}"
+            click.echo(f"next: colora export --task {task} {files}")

@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from shlex import quote
 
 import click
 from colora.devices.errors import CheckpointError
@@ -49,4 +50,4 @@ def command(architecture: str, checkpoint: Path, output: Path | None) -> None:
     except CheckpointError as error:
         click.echo(f"note: {error}")
     else:
-        click.echo(f"next: colora adapt --task fog --pairs DIR --backbone {output}")
+        click.echo(f"next: colora adapt --task fog --pairs DIR --backbone {quote(str(output))}")

@@ -54,7 +54,7 @@ OPTIONS = (
         "turned and mirrored only.",
     ),
     click.option("--loss", type=click.Choice(list(LOSSES)), default="psnr", show_default=True),
-    click.option("--seed", default=0, show_default=True),
+    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
     click.option(
         "--validate-every",
         type=click.IntRange(min=1),

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import cast
 
 import click
@@ -233,4 +234,5 @@ def command(
             )
         if first:
             click.echo(f"{output}  sha256 {sha256[:16]}")
-            click.echo(f"next: colora adapt --task rain --backbone {output} --photos {photos[0]}")
+            files = f"--backbone {quote(str(output))} --photos {quote(str(photos[0]))}"
+            click.echo(f"next: colora adapt --task rain {files}")

@@ -205,12 +205,12 @@ def test_wrong_architecture_says_which_it_looks_like(tmp_path: Path) -> None:
 
 
 def test_command_writes_a_file_that_export_takes(tmp_path: Path) -> None:
-    out = tmp_path / "new" / "b.safetensors"
+    out = tmp_path / "new net" / "b.safetensors"
     source = saved(tmp_path, {"params": tiny_state()})
     result = CliRunner().invoke(main, ["import", "nafnet", str(source), "-o", str(out)])
     assert result.exit_code == 0, result.output
     assert "NAFNetConfig(width=4, enc_blocks=(1, 2), middle_blocks=1" in result.output
-    assert f"next: colora adapt --task fog --pairs DIR --backbone {out}" in result.output
+    assert f"next: colora adapt --task fog --pairs DIR --backbone '{out}'" in result.output
     checkpoint = load_backbone(str(out))
     golden = golden_input()
     params = {"intro.bias": ParamDelta("dense", (4,), {"delta": arrays(checkpoint.module)["intro.bias"]})}

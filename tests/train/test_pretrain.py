@@ -1,5 +1,6 @@
 """`colora pretrain` says what it will draw before it trains, and refuses what it can't."""
 
+import json
 from pathlib import Path
 
 import cv2
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from colora.runtime.cli import main
+from colora.runtime.weights import read_tensors
 from colora.train.pretrain import command
 
 
@@ -57,12 +59,39 @@ def test_goes_on_with_the_same_settings_only(photos: str, tmp_path: Path) -> Non
     done = CliRunner().invoke(main, ["pretrain", *options, "--batch", "1"])
     assert done.exit_code == 0, done.output
     for changed, text in (
-        (["--batch", "1", "--patch", "16"], "patches '8x1'; expected patches '16x1': give another folder"),
+        (
+            ["--batch", "1", "--patch", "16"],
+            "patches '8x1'; expected patches '16x1': give another output (-o)",
+        ),
         (["--batch", "1", "--mode", "single"], "mode 'random'"),
         (["--batch", "1", "--seed", "1"], "seed 0; expected seed 1"),
     ):
         done = CliRunner().invoke(main, ["pretrain", *options, *changed])
         assert done.exit_code == 2 and text in " ".join(done.output.split()), done.output
+    cv2.imwrite(f"{photos}/a.png", np.zeros((40, 40, 3), np.uint8))
+    done = CliRunner().invoke(main, ["pretrain", *options, "--batch", "1"])
+    assert done.exit_code == 2 and "begun with other settings, pictures_sha256" in done.output
+
+
+def test_a_folder_of_pictures_that_is_only_a_dot_and_an_output_that_a_shell_would_split(
+    photos: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photos)
+    output = tmp_path / "my net.safetensors"
+    options = ["--backbone", "nafnet-tiny", "--threads", "1", "--patches", "8x1", "--steps", "1"]
+    options += ["--photos", ".", "-o", str(output)]
+    done = CliRunner().invoke(main, ["pretrain", *options, "--held-out", "0"])
+    assert done.exit_code == 0, done.output
+    assert f"next: colora adapt --task rain --backbone '{output}' --photos ." in done.output
+    assert json.loads(read_tensors(output)[1]["colora"])["training"]["folders"] == ["photos"]
+
+
+def test_refuses_a_held_out_picture_that_is_too_small(photos: str, tmp_path: Path) -> None:
+    cv2.imwrite(f"{photos}/A.png", np.full((3, 40, 3), 99, np.uint8))
+    options = ["--photos", photos, "-o", str(tmp_path / "b.safetensors"), "--backbone", "nafnet-tiny"]
+    done = CliRunner().invoke(main, ["pretrain", *options, "--patches", "8x1", "--held-out", "1"])
+    assert done.exit_code == 2, done.output
+    assert f"{photos}/A.png: a side below 4 pixels: leave it out" in done.output
 
 
 @pytest.mark.parametrize(
