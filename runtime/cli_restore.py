@@ -136,14 +136,21 @@ def targets(sources: Iterable[Path], output: Path) -> list[tuple[Path, Path]]:
     if into_folder and output.suffix.lower() in (*SUFFIXES, *FORMATS) and not output.is_dir():
         raise ImageError(f"{len(files)} pictures can't go into the one file {output}: name a folder")
     pairs = [(file, output / file.name if into_folder else output) for file in files]
+    taken = {_place(file) for file in files if file.exists()}
     seen: set[Path] = set()
     for _, target in pairs:
         if target in seen:
             raise ImageError(f"two pictures would both become {target}: restore them into two folders")
-        if target.exists() and any(file.exists() and target.samefile(file) for file in files):
+        if target.exists() and _place(target) in taken:
             raise ImageError(f"{target} would overwrite a picture to be restored: name another place")
         seen.add(target)
     return pairs
+
+
+def _place(file: Path) -> tuple[int, int]:
+    """What two names of one file share. Raises: OSError."""
+    status = file.stat()
+    return status.st_dev, status.st_ino
 
 
 def record_camera(

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from colora.devices.errors import ImageError
 from colora.runtime.backend_null import NullBackend
 from colora.runtime.byte_size import byte_size
 from colora.runtime.cli import main
+from colora.runtime.cli_restore import targets
 from colora.runtime.image import read_image, write_image
 from colora.runtime.session import load
 from colora.runtime.video import restore_video
@@ -108,6 +110,23 @@ def test_sigterm_in_a_video_keeps_its_segments(
     assert result.exit_code == 0, result.output
     levels = [float(frame.image.mean()) for frame in decode(out, probe(out))]
     assert np.allclose(levels, [10 * n + 20 for n in range(10)], atol=2)  # coding rounds greys
+
+
+def test_a_full_output_folder_is_not_compared_with_every_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("in", "out"):
+        (tmp_path / folder).mkdir()
+        for i in range(100):
+            (tmp_path / folder / f"{i}.png").touch()
+    calls, real = [], Path.stat
+    monkeypatch.setattr(Path, "stat", lambda file, **options: calls.append(file) or real(file, **options))
+    assert len(targets([tmp_path / "in"], tmp_path / "out")) == 100
+    assert len(calls) < 1000  # a few each; comparing all with all takes 30,000
+    (tmp_path / "out" / "7.png").unlink()
+    (tmp_path / "out" / "7.png").hardlink_to(tmp_path / "in" / "99.png")
+    with pytest.raises(ImageError, match=r"out.7\.png would overwrite a picture to be restored"):
+        targets([tmp_path / "in"], tmp_path / "out")
 
 
 @pytest.mark.parametrize(
