@@ -7,6 +7,7 @@ graph, build of ONNX Runtime and processor, where the optimised graph can be kep
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from colora.devices.errors import BackendError, BackendFailed
@@ -22,6 +23,8 @@ PROBED = 4
 """Switchable tensors that `open` edits, spread evenly over the graph; the export has tried each one."""
 SIDES = (16, 32, 64)
 """Of what `open` looks at, in pixels: the smallest that the graph takes. All take the last."""
+FATAL = 4
+"""ONNX Runtime's log level."""
 SHRINK = "memory.enable_memory_arena_shrinkage"
 
 
@@ -51,13 +54,13 @@ class OrtBackend:
             note_probed(backend._kept)
         return backend
 
-    def run(self, tensor: Array) -> Array:
+    def run(self, tensor: Array, options: Any = None) -> Array:
         if self._session is None:
             raise BackendError(f"{self._graph}: the session is closed")
         if self._single and len(tensor) > 1:
             return np.concatenate([self.run(tensor[i : i + 1]) for i in range(len(tensor))])
         try:
-            result: Array = self._session.run([self._image.output], {self._image.input: tensor})[0]
+            result: Array = self._session.run([self._image.output], {self._image.input: tensor}, options)[0]
         except Exception as e:  # ONNX Runtime's errors have no common base class
             raise BackendFailed(
                 f"{self._graph}: ONNX Runtime failed on an input of {tensor.shape}: {e}"
@@ -108,10 +111,14 @@ class OrtBackend:
     @cached_property
     def _small(self) -> tuple[Array, Array]:
         """The smallest part of the golden input that the graph takes, and what it made of it. Raises: BackendFailed."""
+        from onnxruntime import RunOptions
+
+        quiet = RunOptions()
+        quiet.log_severity_level = FATAL  # a side that a graph does not take is no news to a user
         for side in SIDES:
             image = np.ascontiguousarray(golden_input()[:, :, :side, :side])
             try:
-                return image, self.run(image)
+                return image, self.run(image, quiet)
             except BackendFailed:
                 if side == SIDES[-1]:
                     raise

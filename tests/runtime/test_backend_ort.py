@@ -12,6 +12,7 @@ from colora.runtime.backend_null import NullBackend
 from colora.runtime.backend_ort import OrtBackend
 from colora.runtime.bundle import open_bundle
 from colora.runtime.golden import golden_input
+from colora.runtime.manifest import ImageConvention
 from colora.runtime.merge import GraphTensors
 
 CLOSE = 1e-5
@@ -101,6 +102,30 @@ def test_the_probe_notices_a_session_that_ignores_edits(
     monkeypatch.setattr(backend_ort, "open_in_order", deaf)
     with pytest.raises(BackendError, match=r"ignores in-place changes of w1, .*: use policy='merged'"):
         opened(ort_bundle, pristine, True)
+
+
+def test_a_side_that_is_too_small_for_a_graph_is_passed_over_in_silence(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A backbone that halves five times takes no 16 px."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    helper = onnx.helper
+    kernel = onnx.numpy_helper.from_array(np.ones((3, 3, 32, 32), np.float32), "w")
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["input", "w"], ["output"], strides=[32, 32])],
+        "halves",
+        [helper.make_tensor_value_info("input", onnx.TensorProto.FLOAT, [1, 3, "h", "w"])],
+        [helper.make_tensor_value_info("output", onnx.TensorProto.FLOAT, [1, 3, "i", "j"])],
+        [kernel],
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8),
+        tmp_path / "g.onnx",
+    )
+    backend = OrtBackend(tmp_path / "g.onnx", ImageConvention(), {}, False, 1)
+    assert backend._small[0].shape == (1, 3, 32, 32)
+    assert capfd.readouterr().err == ""
 
 
 def test_a_weight_that_is_folded_away_is_noticed_in_place_and_right_when_merged(
