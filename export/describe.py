@@ -1,5 +1,6 @@
 """The manifest of a new bundle: what a plan and a weight program come to."""
 
+from dataclasses import replace
 from importlib.metadata import version
 
 from colora.export.plan import Plan
@@ -10,7 +11,12 @@ PACKAGES = ("colora", "torch", "onnx", "onnxscript", "onnxsim", "onnxruntime", "
 
 
 def describe(plan: Plan, program: Program) -> Manifest:
-    """The manifest of a new bundle, but for its files."""
+    """The manifest of a new bundle, but for its files.
+
+    The official padding, of a few pixels, may be zeros. Up to one size there may be many, and the networks take means
+    over the picture: of haze and rain, results padded by reflection are within 35 to 50 dB of those of no padding, by
+    zeros within 17 to 40.
+    """
     backbone = plan.checkpoint.backbone
     adapter = plan.tasks[0].adapter
     shapes, tile = _sizes_of(plan)
@@ -22,7 +28,7 @@ def describe(plan: Plan, program: Program) -> Manifest:
         precision=plan.precision,
         image=ImageConvention(),
         shapes=shapes,
-        pad=backbone.pad,
+        pad=backbone.pad if plan.size is None else replace(backbone.pad, mode="reflect"),
         tile=tile,
         program={} if plan.merged else program,
         task=adapter.task if plan.merged else "",

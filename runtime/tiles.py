@@ -9,13 +9,18 @@ a pixel with the width.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from colora.runtime.image import to_dtype
 from colora.runtime.manifest import Pad, Shapes, Tile
 from colora.runtime.weights import Array
 
+NUMPY_MODES: dict[str, Literal["constant", "reflect", "edge"]] = {
+    "zeros": "constant",
+    "reflect": "reflect",
+    "edge": "edge",
+}
 Run = Callable[[Array], Array]
 """1×3×h×w float32 in [0, 1] → the same shape, any range."""
 
@@ -143,19 +148,14 @@ def _runs_whole(height: int, width: int, shapes: Shapes, tile: Tile) -> bool:
 def padded(tensor: Array, shapes: Shapes, pad: Pad) -> Array:
     """1×3×h×w grown at bottom and right to the next multiple, at least to the graph's smallest shape.
 
-    `reflect` falls back to `edge` along a side that has too few pixels to reflect.
+    `reflect` goes back and forth where more is missing than there is; a side of one pixel repeats it.
     """
     for axis, least in ((2, shapes.min[0]), (3, shapes.min[1])):
         length = tensor.shape[axis]
         missing = max(-(-length // pad.multiple_of) * pad.multiple_of, least) - length
         if missing:
             widths = [(0, missing if a == axis else 0) for a in range(4)]
-            if pad.mode == "zeros":
-                tensor = np.pad(tensor, widths)
-            elif pad.mode == "reflect" and missing < length:
-                tensor = np.pad(tensor, widths, mode="reflect")
-            else:
-                tensor = np.pad(tensor, widths, mode="edge")
+            tensor = np.pad(tensor, widths, mode=NUMPY_MODES[pad.mode])
     return tensor
 
 

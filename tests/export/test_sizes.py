@@ -89,6 +89,9 @@ def test_a_bundle_of_one_size(nafnet: Any, tmp_path: Path) -> None:
             seen.add(tensor.shape[2:])
             return network(tensor)
 
+        small = padded(np.random.default_rng(0).random((1, 3, 47, 63)), manifest.shapes, manifest.pad)
+        assert np.array_equal(small[:, :, 47], small[:, :, 45])  # reflected, whatever the official padding is
+
         pixels = size[0] * size[1]
         assert estimate(session.bundle).activations == round(
             SPARE * manifest.activation_bytes_per_pixel * pixels
