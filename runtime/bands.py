@@ -14,7 +14,7 @@ import numpy as np
 from colora.devices.errors import ImageError, missing_extra
 from colora.runtime.atomic import atomic_file
 from colora.runtime.features import SIDE, starts
-from colora.runtime.image import MAX_PIXELS, as_image
+from colora.runtime.image import MAX_PIXELS, as_image, rgb_profile
 from colora.runtime.manifest import Tile
 from colora.runtime.session import Session
 from colora.runtime.tiles import bands
@@ -28,7 +28,8 @@ STRIP_ROWS = 64
 """Of the results, and of one read from strips that can be read in parts."""
 BIG_BYTES = 2**32 - 2**25
 """Larger results are written as BigTIFF; compressed they may be smaller, never much larger."""
-ORIENTATION = 274
+ORIENTATION, ICC_PROFILE = 274, 34675
+"""Tags."""
 UPRIGHT_GREY, UPRIGHT_RGB, UPRIGHT_YCBCR = 1, 2, 6
 """Photometric interpretations: black is 0, RGB, YCbCr."""
 JPEG = 7
@@ -49,6 +50,7 @@ class TiffRows:
         try:
             page: Any = file.pages[0]
             reason = _unfit(page)
+            self.icc = rgb_profile(page.tags[ICC_PROFILE].value if ICC_PROFILE in page.tags else b"")
         except Exception as e:  # tags of a broken file have any type, or none
             raise ImageError(f"{self.name} can't be read as TIFF: {type(e).__name__} {e}") from e
         self._page: Any = page
@@ -139,7 +141,8 @@ def restore_bands(
     """`session.restore` from a TIFF file to a TIFF file, pixel for pixel, in memory for a row of tiles.
 
     Read: the first picture of a file; grey or RGB, with or without alpha, of 8 or 16 bits, in strips or tiles
-    of any compression. Written: RGB, and alpha, of the same depth, in strips, Deflate. Whole or not at all.
+    of any compression. Written: RGB, and alpha, of the same depth and ICC profile, in strips, Deflate. Whole or not
+    at all.
     Raises: ImageError naming the file and the reason; MissingExtra; what `Session.restore` raises.
     """
     try:
@@ -170,6 +173,7 @@ def restore_bands(
                     compression="zlib",
                     predictor=True,
                     rowsperstrip=STRIP_ROWS,
+                    iccprofile=rows.icc or None,
                     metadata=None,
                 )
         except OSError as e:

@@ -78,7 +78,7 @@ def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, why_w
     except Image.DecompressionBombError as e:
         raise ImageError(f"{path} would be decoded whole ({why_whole}): {e}") from e
     except UnidentifiedImageError as e:
-        raise ImageError(f"{path} can't be read as a picture: of no known format, or damaged") from e
+        raise ImageError(f"{path} can't be read as a picture: of a kind unknown to Pillow, or damaged") from e
     except Exception as e:  # decoders raise whatever a broken file leads them to
         raise ImageError(f"{path} can't be read as a picture: {e}") from e
 
@@ -93,8 +93,23 @@ class _Unmapped(FileIO):
         raise UnsupportedOperation
 
 
-def write_image(path: str | os.PathLike[str], image: Array) -> None:
+def icc_profile(path: str | os.PathLike[str]) -> bytes:
+    """ICC profile of a file that `read_image` reads; see `rgb_profile`. Raises: OSError."""
+    from PIL import Image
+
+    with Image.open(path) as opened:
+        return rgb_profile(opened.info.get("icc_profile"))
+
+
+def rgb_profile(profile: Any) -> bytes:
+    """An ICC profile if it is one of RGB, as results are, else `b""`: of CMYK or grey it would be wrong."""
+    return profile if isinstance(profile, bytes) and profile[16:20] == b"RGB " else b""
+
+
+def write_image(path: str | os.PathLike[str], image: Array, icc: bytes = b"") -> None:
     """Write an array as of `as_image`, whole or not at all; the suffix says the format.
+
+    icc: profile of its colours, written where there are 8 bits a channel, and not in BMP.
 
     uint16 is kept in PNG and TIFF (colour needs OpenCV); all else is written in 8 bits, rounded. JPEG and
     WebP are written at quality 95. Alpha is kept in PNG, TIFF and WebP; elsewhere it is dropped if it is opaque.
@@ -126,7 +141,7 @@ def write_image(path: str | os.PathLike[str], image: Array) -> None:
             return
         levels = to_dtype(image, np.uint8)
         with atomic_file(path) as partial:
-            Image.fromarray(levels).save(partial, format=kind, quality=95)
+            Image.fromarray(levels).save(partial, format=kind, quality=95, icc_profile=icc)
     except OSError as e:
         raise ImageError(f"{path} was not written: {e}") from e
 

@@ -15,7 +15,7 @@ from colora.runtime.bands import restore_bands, why_whole
 from colora.runtime.bundle import MANIFEST
 from colora.runtime.choice import AUTO, NOTHING
 from colora.runtime.choice_file import choose_file, leave_alone
-from colora.runtime.image import WHITE, read_image, write_image
+from colora.runtime.image import WHITE, icc_profile, read_image, write_image
 from colora.runtime.progress import progress
 from colora.runtime.session import Session
 from colora.runtime.video import restore_video
@@ -111,7 +111,7 @@ def restore_picture(
         restore_bands(session, source, target, task, strength)
         return
     picture = read_image(source, why_whole=why)
-    write_image(target, restored(session, task, strength, compare, picture))
+    write_image(target, restored(session, task, strength, compare, picture), icc_profile(source))
 
 
 def restored(session: Session, task: str, strength: float, compare: bool, picture: Array) -> Array:

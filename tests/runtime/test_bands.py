@@ -90,13 +90,17 @@ def test_other_compressions(compression: str, null_bundle: Path, picture: Any, t
     assert np.array_equal(tifffile.imread(tmp_path / "out.tif"), tifffile.imread(source))
 
 
-def test_other_readers_take_the_result(null_bundle: Path, picture: Any, tmp_path: Path) -> None:
+def test_other_readers_take_the_result_and_its_colour_profile(
+    null_bundle: Path, picture: Any, tmp_path: Path
+) -> None:
     image = pytest.importorskip("PIL.Image")
-    source = tiff(tmp_path / "in.tif", picture(100, 120))
-    with load(null_bundle, "null") as session:
-        restore_bands(session, source, tmp_path / "out.tif", "rain")
-    with image.open(tmp_path / "out.tif") as read:
-        assert np.array_equal(np.asarray(read), picture(100, 120))
+    for profile in (bytes(16) + b"RGB " + bytes(108), bytes(16) + b"GRAY" + bytes(108), None):
+        source = tiff(tmp_path / "in.tif", picture(100, 120), iccprofile=profile)
+        with load(null_bundle, "null") as session:
+            restore_bands(session, source, tmp_path / "out.tif", "rain")
+        with image.open(tmp_path / "out.tif") as read:
+            assert np.array_equal(np.asarray(read), picture(100, 120))
+            assert read.info.get("icc_profile") == (profile if profile and b"RGB" in profile else None)
 
 
 def test_memory_does_not_grow_with_height(null_bundle: Path, tmp_path: Path) -> None:

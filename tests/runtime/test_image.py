@@ -116,7 +116,7 @@ def saved(picture: Any, **options: Any) -> bytes:
     ("make", "message"),
     [
         (lambda: b"", "can't be read as a picture"),
-        (lambda: b"not a picture", "can't be read as a picture: of no known format, or damaged$"),
+        (lambda: b"not a picture", "can't be read as a picture: of a kind unknown to Pillow, or damaged$"),
         (lambda: saved(Image.effect_noise((64, 64), 50), format="JPEG")[:-300], "can't be read as a picture"),
         (lambda: saved(Image.fromarray(RGB), format="PNG")[:-40], "can't be read as a picture"),
         (lambda: png_claiming(9000, 9000), "has 9000×9000 pixels, more than 80000000"),

@@ -177,3 +177,17 @@ def test_alpha_goes_from_file_to_file(ort_bundle: Path, picture: Any, tmp_path: 
     result = CliRunner().invoke(main, [*arguments, str(tmp_path / "out.jpg")])
     assert result.exit_code == 1
     assert "out.jpg: .jpg holds no transparency; expected one of .png, .webp, .tif, .tiff" in result.output
+
+
+def test_the_colour_profile_goes_from_file_to_file(null_bundle: Path, picture: Any, tmp_path: Path) -> None:
+    """That of CMYK or grey does not: results are RGB."""
+    image, cms = pytest.importorskip("PIL.Image"), pytest.importorskip("PIL.ImageCms")
+    rgb = cms.ImageCmsProfile(cms.createProfile("sRGB")).tobytes()
+    for suffix in (".png", ".jpg", ".tif", ".webp", ".bmp"):
+        for profile in (rgb, rgb[:16] + b"CMYK" + rgb[20:], None):
+            image.fromarray(picture(40, 48)).save(tmp_path / "in.png", icc_profile=profile)
+            result = restore(null_bundle, tmp_path / "in.png", "-o", tmp_path / f"out{suffix}")
+            assert result.exit_code == 0, result.output
+            with image.open(tmp_path / f"out{suffix}") as written:
+                kept = profile == rgb and suffix != ".bmp"
+                assert written.info.get("icc_profile") == (rgb if kept else None), (suffix, profile)
