@@ -57,14 +57,15 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield an empty folder to fill: it becomes `path` when the block ends well, and is removed when not.
 
-    An existing folder is exchanged in one step where the system can (Linux), so `path` is at every moment
-    the old or the new folder, whole. Elsewhere the old one is moved aside first, and back if the next
-    rename fails.
+    Folders above it that are missing are made, and those go again too. An existing folder is exchanged in one
+    step where the system can (Linux), so `path` is at every moment the old or the new folder, whole. Elsewhere
+    the old one is moved aside first, and back if the next rename fails.
     """
     target = Path(path).resolve()
     partial = _partial(target)
-    partial.mkdir(parents=True)
+    made = [parent for parent in partial.parents if not parent.exists()]
     try:
+        partial.mkdir(parents=True)
         yield partial
         for folder, _, names in os.walk(partial):
             for name in names:
@@ -77,6 +78,9 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         flush(target.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)  # after a swap this is the old folder
+        with suppress(OSError):  # the first that holds something: the new folder, if all went well
+            for parent in made:
+                parent.rmdir()
 
 
 def flush(path: Path) -> None:

@@ -54,6 +54,18 @@ def test_a_folder_is_replaced_whole(tmp_path: Path, exchange: bool, monkeypatch:
     assert list(target.parent.iterdir()) == [target]
 
 
+def test_folders_above_are_made_and_removed_where_it_fails(tmp_path: Path) -> None:
+    target = tmp_path / "there" / "new" / "deep" / "bundle"
+    (tmp_path / "there").mkdir()
+    with pytest.raises(RuntimeError), atomic_folder(target) as partial:
+        (partial / "half").touch()
+        raise RuntimeError
+    assert [*tmp_path.rglob("*")] == [tmp_path / "there"]
+    with atomic_folder(target) as partial:
+        (partial / "whole").touch()
+    assert (target / "whole").exists()
+
+
 def test_an_exchange_leaves_no_moment_without_the_folder(tmp_path: Path) -> None:
     target = tmp_path / "d"
     with atomic_folder(target) as folder:
