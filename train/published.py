@@ -75,12 +75,15 @@ def looks_like(names: Iterable[str]) -> str | None:
 
 
 def nafnet_config(shapes: Shapes) -> NAFNetConfig:
-    """Raises ValueError naming the parameter that is missing or has no such axis."""
+    """Stages are counted where they change resolution: one may have no blocks.
+
+    Raises ValueError naming the parameter that is missing or has no such axis.
+    """
     return NAFNetConfig(
         width=_axis(shapes, "intro.weight", 0),
-        enc_blocks=tuple(_count(shapes, f"encoders.{i}.") for i in range(_count(shapes, "encoders."))),
+        enc_blocks=tuple(_count(shapes, f"encoders.{i}.") for i in range(_count(shapes, "downs."))),
         middle_blocks=_count(shapes, "middle_blks."),
-        dec_blocks=tuple(_count(shapes, f"decoders.{i}.") for i in range(_count(shapes, "decoders."))),
+        dec_blocks=tuple(_count(shapes, f"decoders.{i}.") for i in range(_count(shapes, "ups."))),
         in_channels=_axis(shapes, "intro.weight", 1),
     )
 

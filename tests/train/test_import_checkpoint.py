@@ -52,6 +52,7 @@ SMALL_GOPRO: dict[str, Any] = {
     "middle_blk_num": 1,
     "dec_blk_nums": [1, 1, 1, 1],
 }
+EMPTY_STAGES: dict[str, Any] = {"enc_blk_nums": [0, 1], "middle_blk_num": 0, "dec_blk_nums": [1, 0]}
 SMALL: dict[str, Any] = {"dim": 8, "num_blocks": [1, 2, 1, 2], "num_refinement_blocks": 1}
 
 SCALED_DOWN = [
@@ -60,6 +61,7 @@ SCALED_DOWN = [
     pytest.param("nafnet", {"width": 4, **SMALL_GOPRO}, id="GoPro-width32"),
     pytest.param("nafnet", {"width": 6, **SMALL_GOPRO}, id="GoPro-REDS-width64"),
     pytest.param("nafnet", {"width": 4, **SMALL_SIDD, "img_channel": 1}, id="grey"),
+    pytest.param("nafnet", {"width": 4, **EMPTY_STAGES}, id="stages without blocks"),
     pytest.param("restormer", SMALL, id="deraining-deblurring"),
     pytest.param("restormer", SMALL | BIAS_FREE, id="colour-denoising"),
     pytest.param("restormer", SMALL | BIAS_FREE | GREY, id="grey-denoising"),
@@ -163,7 +165,8 @@ def test_layout_of_an_entry_gets_its_name_and_tile_any_other_that_of_the_file(tm
         ({"encoders.0.9.beta": torch.ones(1, 4, 1, 1)}, r"'encoders\.0\.1\.beta': got nothing"),
         ({"intro.weight": None}, r"no layout of a nafnet: 'intro\.weight' is missing"),
         ({"intro.weight": torch.ones(4)}, r"'intro\.weight' has shape \(4,\), expected at least 2 axes"),
-        ({"decoders.7.0.beta": torch.ones(1)}, r"enc_blocks has 2 stages and dec_blocks 3"),
+        ({"decoders.7.0.beta": torch.ones(1)}, r"'decoders\.7\.0\.beta': got \(1,\), expected nothing"),
+        ({"ups.7.0.weight": torch.ones(1)}, r"enc_blocks has 2 stages and dec_blocks 3"),
         ({"intro.bias": torch.full((4,), float("nan"))}, r"'intro\.bias' holds numbers that are not finite"),
         ({"intro.bias": torch.ones(4, dtype=torch.int64)}, r"'intro\.bias' is torch\.int64, expected float"),
         ({"module.intro.bias": torch.ones(4)}, r"'intro\.bias' is there twice, with and without 'module\.'"),
