@@ -40,8 +40,8 @@ class Photo:
 
 
 PHOTOS = {
-    "city": Photo("city.jpg", 8, (300, 230, 144), "Singaporean Cityscape, Budgie Backgrounds, CC0 1.0"),
-    "dahlia": Photo("dahlia.jpg", 9, (130, 150, 144), "Dahlia, by vultilion (Flickr), CC BY 2.0; cut"),
+    "motorcycle": Photo("motorcycle.jpg", 8, (230, 190, 144), "Motorcycle, Middlebury Stereo 2014, CC0 1.0; cut"),
+    "gates": Photo("gates.jpg", 9, (130, 150, 144), "Orange Hallway, Budgie Backgrounds, CC0 1.0; cut"),
 }
 
 
@@ -170,7 +170,7 @@ def print_figures(figures: dict[str, Any], photo: Photo, picture: Path) -> None:
 @click.option(
     "-o", "--output", default="demo", show_default=True, type=click.Path(path_type=Path), help="Folder."
 )
-@click.option("--photo", default="city", show_default=True, type=click.Choice(list(PHOTOS)))
+@click.option("--photo", default="motorcycle", show_default=True, type=click.Choice(list(PHOTOS)))
 @click.option("--backbone", help="File instead of the shipped backbone.")
 @click.option("--adapter", type=click.Path(path_type=Path), help="File instead of the shipped rain adapter.")
 def command(output: Path, photo: str, backbone: str | None, adapter: Path | None) -> None:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from colora.runtime.weights import Array
 
 PHOTOS = {
-    "city.jpg": "Singaporean Cityscape, Budgie Backgrounds, CC0 1.0",
-    "dahlia.jpg": "Dahlia, by vultilion (Flickr), CC BY 2.0; cut",
+    "gates.jpg": "Orange Hallway, Budgie Backgrounds, CC0 1.0; cut",
+    "motorcycle.jpg": "Motorcycle, Middlebury Stereo 2014, CC0 1.0; cut",
 }
 """Of benchmarks/photos, and whose they are."""
 

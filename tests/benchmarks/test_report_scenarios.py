@@ -249,7 +249,7 @@ def test_pairs_come_from_a_folder_and_are_cut_to_the_middle(tmp_path: Path, sett
 
 def test_low_light_is_judged_on_photographs_exposed_as_it_was_learnt(settings: Settings) -> None:
     dark, rain = (case.pairs[0].clean for case in cases(["lowlight", "rain"], settings))
-    assert dark.shape == rain.shape and dark.mean() + 20 < rain.mean()  # the city's houses are white
+    assert dark.shape == rain.shape and dark.mean() + 20 < rain.mean()  # the garage's wall is white
 
 
 def test_a_machine_that_was_slowed_down_is_told() -> None:

@@ -26,7 +26,7 @@ LABELS = network().labels
 def clean() -> Array:
     """A photograph that no training has seen."""
     pytest.importorskip("PIL")
-    return read_image(PHOTOS / "dahlia.jpg")
+    return read_image(PHOTOS / "motorcycle.jpg")
 
 
 @pytest.fixture(scope="module")
