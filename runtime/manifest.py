@@ -74,7 +74,7 @@ class Pad:
     """How an image is padded before the graph; the result is cropped back."""
 
     mode: str
-    """`zeros`, `reflect` (without the border pixel; `edge` where a side is too short) or `edge`."""
+    """`zeros`, `reflect` (without the border pixel, as often as it takes; `edge` for a side of one pixel) or `edge`."""
     multiple_of: int
     side: str = "bottom_right"
 
@@ -95,7 +95,7 @@ class Tile:
     overlap: int
     """Width shared by neighbouring tiles, blended linearly."""
     when_above: int
-    """Images with a longer side above this are cut; others run whole."""
+    """Images with a side above this, and above that of the graph's smallest shape, are cut; others run whole."""
 
     def __post_init__(self) -> None:
         if not 0 <= 2 * self.overlap < self.size <= self.when_above:
