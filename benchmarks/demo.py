@@ -40,7 +40,9 @@ class Photo:
 
 
 PHOTOS = {
-    "motorcycle": Photo("motorcycle.jpg", 8, (230, 190, 144), "Motorcycle, Middlebury Stereo 2014, CC0 1.0; cut"),
+    "motorcycle": Photo(
+        "motorcycle.jpg", 8, (230, 190, 144), "Motorcycle, Middlebury Stereo 2014, CC0 1.0; cut"
+    ),
     "gates": Photo("gates.jpg", 9, (130, 150, 144), "Orange Hallway, Budgie Backgrounds, CC0 1.0; cut"),
 }
 
