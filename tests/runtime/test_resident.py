@@ -61,8 +61,8 @@ def test_a_file_that_is_written_twice_in_one_tick(
     """In place, as `rsync --inplace` does, by a clock of 10 ms: read when half new, it is not refused for good."""
     real = Path.stat
 
-    def coarse(self: Path) -> SimpleNamespace:
-        found, tick = real(self), 10_000_000
+    def coarse(self: Path, *, follow_symlinks: bool = True) -> SimpleNamespace:
+        found, tick = real(self, follow_symlinks=follow_symlinks), 10_000_000
         times = {name: getattr(found, name) // tick * tick for name in ("st_mtime_ns", "st_ctime_ns")}
         return SimpleNamespace(st_mode=found.st_mode, st_ino=found.st_ino, st_size=found.st_size, **times)
 
