@@ -60,24 +60,26 @@ class TiffRows:
         self.shape = (int(page.imagelength), int(page.imagewidth), 4 if _has_alpha(page) else 3)
         self._plain = _plain(page)
         self._rows = STRIP_ROWS if self._plain else _segment_rows(page)
-        self._kept: dict[int, Array] = {}
+        self._kept: dict[int, Array] = {}  # last rows of segments
 
     def __getitem__(self, rows: slice) -> Array:
         """h×W×3 RGB or h×W×4 of the file's dtype, which the caller owns. Raises: ImageError for a damaged file.
 
-        Segments of the last quarter are kept for a next slice that overlaps.
+        The last eighth is kept for a next slice that overlaps, and what was read beyond.
         """
         begin, end, _ = rows.indices(self.shape[0])
         joined = np.empty((end - begin, *self.shape[1:]), self.dtype)
         kept, self._kept = self._kept, {}
         for n in range(begin // self._rows, (end - 1) // self._rows + 1):
-            first, band = n * self._rows, kept.pop(n, None)
-            if band is None:
+            last = min((n + 1) * self._rows, self.shape[0])
+            band = kept.pop(n, None)
+            if band is None or last - len(band) > max(begin, n * self._rows):
                 band = as_image(self._read(n))[:, :, : self.shape[2]]
-            if first + len(band) > end - (end - begin) // 4:
-                self._kept[n] = band
-            low, high = max(first, begin), min(first + len(band), end)
+            first = last - len(band)
+            low, high = max(first, begin), min(last, end)
             joined[low - begin : high - begin] = band[low - first : high - first]
+            if (left := last - max(first, end - (end - begin) // 8)) > 0:
+                self._kept[n] = band[-left:] if left == len(band) else band[-left:].copy()
         return joined
 
     def _read(self, number: int) -> Array:
