@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from colora.devices.errors import BackendError, unknown
 from colora.runtime.backend import Backend, backend_class
-from colora.runtime.bundle import Bundle, open_bundle
+from colora.runtime.bundle import WEIGHTS, Bundle, open_bundle
 from colora.runtime.graphs import GraphMaker
 from colora.runtime.mixture import Mixture, Part
 from colora.runtime.session import GOLDEN_TOLERANCE
@@ -67,6 +67,7 @@ def _refit(maker: GraphMaker, bundle: Bundle, tasks: Iterable[str]) -> Iterable[
         for task in tasks:
             adapter = bundle.read_task(task)
             mixture = (Part(adapter, 1.0),)
+            maker.check_files(WEIGHTS)
             maker.edit(graph, mixture, maker.touched(held, mixture))
             maker.check(graph, f"task {task}", adapter.golden_output)
             held = mixture
