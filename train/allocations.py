@@ -88,7 +88,8 @@ def read_patterns(path: Path) -> dict[str, int]:
                 raise ValueError(f"{pattern!r} has rank {rank!r}, expected 0 (dense) or a positive integer")
     except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f'{path}: not a ranks file ({error!r}); expected {{"ranks": {{"<parameter or pattern>": <rank>, …}}}}'
+            f"{path}: not a ranks file ({type(error).__name__}: {error}); expected "
+            '{"ranks": {"<parameter or pattern>": <rank>, …}}'
         ) from error
     return dict(patterns)
 

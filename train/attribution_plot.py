@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from colora.devices.errors import missing_extra
+from colora.devices.errors import ColoraError, missing_extra
 from colora.train.contribution import POOLINGS, Attribution, Group, pool
 
 PARTS = {
@@ -22,11 +22,11 @@ def part_of(group: str) -> str:
 
 
 def draw(groups: Sequence[Group], path: Path, title: str = "", log: bool = False) -> None:
-    """PNG with a bar for each group: mean |FAIG| per number, in the network's order.
+    """PNG, or what the suffix says, with a bar for each group: mean |FAIG| per number, in the network's order.
 
     As in the paper's figure, bars of the ends (intro, ending) that rise above all others run out of the chart; their
     values stand on top. `log` shows all of them, and the low ones, on a logarithmic axis.
-    Raises MissingExtra without matplotlib.
+    Raises MissingExtra without matplotlib, ColoraError where the file can't be written.
     """
     try:
         import matplotlib.figure
@@ -53,7 +53,12 @@ def draw(groups: Sequence[Group], path: Path, title: str = "", log: bool = False
     axes.set_axisbelow(True)
     if len({part_of(group.name) for group in groups}) > 1:  # not for kinds
         axes.legend(fontsize="small")
-    figure.savefig(path, dpi=120)
+    try:
+        figure.savefig(path, dpi=120, format=path.suffix[1:] or "png")
+    except (OSError, ValueError) as error:
+        raise ColoraError(
+            f"{path} was not drawn ({error}): give a name such as faig.png in a folder that is there"
+        ) from error
 
 
 def table(attribution: Attribution, groups: Sequence[Group]) -> str:

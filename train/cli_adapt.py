@@ -115,14 +115,15 @@ def command(
             "name: rename a folder or list"
         )
     output = output or Path("runs") / f"{task}.safetensors"
+    for what, name in (("backbone", backbone), ("adapter to go on from", start)):
+        if name and Path(name).resolve() == output.resolve():
+            raise click.UsageError(f"{output} is the {what}: give another file as -o")
     if start:
         sizes = {"--ranks": ranks, "--budget": budget, "--alpha": alpha, "--beta": beta}
         if given := [name for name, value in sizes.items() if value is not None]:
             raise click.UsageError(
                 f"{', '.join(given)} with --start: the adapter to go on from brings its ranks"
             )
-        if Path(start).resolve() == output.resolve():
-            raise click.UsageError(f"{output} is the adapter to go on from: give another file as -o")
     with options.joined() as options:
         if pairs:
             examples = from_pairs(pairs, options.held_out)

@@ -53,7 +53,7 @@ class Attribution:
             float(found.total)
         except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
-                f"{path}: not an attribution ({error!r}); expected the faig.json of colora adapt"
+                f"{path}: not an attribution ({type(error).__name__}: {error}); expected the faig.json of colora adapt"
             ) from error
         return found
 

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import torch
 from colora.devices.errors import ImageError
+from colora.runtime.image import read_image
 from colora.train.degradations import Image
 from colora.train.patches import Stage, stage_at
 from numpy.random import Generator
@@ -39,18 +40,25 @@ def picture_files(folder: Path) -> list[Path]:
 
 
 def read_rgb(path: Path) -> Pixels:
-    """H×W×3 RGB uint8, upright. Raises ImageError where OpenCV can't decode the file, and for grey and 16-bit ones."""
+    """H×W×3 RGB uint8, upright, alpha left out. Raises ImageError where OpenCV can't decode the file, and for grey and
+    16-bit ones."""
     try:
         coded = np.fromfile(path, np.uint8)
     except OSError as error:
         raise ImageError(f"{path}: can't be read ({error.strerror}): replace it, or leave it out") from error
-    pixels = cv2.imdecode(coded, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH) if coded.size else None
+    try:
+        pixels = cv2.imdecode(coded, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH) if coded.size else None
+    except cv2.error as error:
+        raise ImageError(f"{path}: refused by OpenCV ({error.err}): cut it, or leave it out") from error
     if pixels is None:
         raise ImageError(f"{path}: not a picture that OpenCV can read: replace it, or leave it out")
     if pixels.dtype != np.uint8:
         raise ImageError(f"{path}: {pixels.dtype}; expected 8 bits a channel: convert it, or leave it out")
     if pixels.ndim != 3:
         raise ImageError(f"{path}: grey; expected three channels, RGB: convert it, or leave it out")
+    whole = cv2.imdecode(coded, cv2.IMREAD_UNCHANGED) if coded[:2].tobytes() in (b"II", b"MM") else None
+    if whole is not None and whole.shape[2:] == (4,):  # a TIFF's alpha, which OpenCV multiplies into the colours
+        return np.ascontiguousarray(read_image(path)[..., :3])
     return np.ascontiguousarray(pixels[..., ::-1])
 
 

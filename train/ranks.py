@@ -50,7 +50,7 @@ class Allocation:
             return Allocation(**{field.name: facts[field.name] for field in fields(Allocation)})
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
-                f"{path}: not a ranks file ({error!r}); expected one written by colora adapt"
+                f"{path}: not a ranks file ({type(error).__name__}: {error}); expected one written by colora adapt"
             ) from error
 
 

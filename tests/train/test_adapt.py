@@ -225,6 +225,10 @@ def test_refuses_to_go_on(
             "no folder can be made here (Not a directory)",
         ),
         (["--pairs", ".", "--photos", "."], "give either --photos"),
+        (
+            ["--pairs", ".", "--backbone", "runs/fog.safetensors"],  # where the adapter would go
+            "fog.safetensors is the backbone: give another file as -o",
+        ),
         (["--pairs", ".", "--eval", "input", "--eval", "../foggy/input"], "the same name: rename"),
         (
             ["--pairs", ".", "--eval", "Held-Out"],

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from colora.devices.errors import CheckpointError
+from colora.runtime.cli import main
 from colora.train.attribution_plot import command, part_of
 from colora.train.contribution import Attribution
 
@@ -30,6 +31,31 @@ def test_writes_table_and_chart(file: Path, log: tuple[str, ...]) -> None:
     assert "N = 100 on 8 images; the signed sum explains -1.5 of a change of the loss of -1.4" in done.output
     assert "10     8.00e+00   38.1%" in done.output.splitlines()[1]  # 8 of 21
     assert chart.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", ["faig.xyz", "nowhere/faig.png"])
+def test_says_where_no_chart_can_be_drawn(file: Path, name: str) -> None:
+    pytest.importorskip("matplotlib", reason="pip install 'colora[bench]'")
+    done = CliRunner().invoke(main, ["attribution", str(file), "-o", str(file.parent / name)])
+    assert done.exit_code == 2
+    assert f"{name} was not drawn (" in done.output and "give a name such as faig.png" in done.output
+
+
+def test_a_chart_without_suffix_is_where_it_is_said_to_be(file: Path) -> None:
+    pytest.importorskip("matplotlib", reason="pip install 'colora[bench]'")
+    done = CliRunner().invoke(main, ["attribution", str(file), "-o", str(file.with_name("chart"))])
+    assert done.output.endswith("chart\n")
+    assert file.with_name("chart").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_picture_is_refused_without_its_bytes(tmp_path: Path) -> None:
+    (tmp_path / "faig.json").write_bytes(b"\x89PNG" + bytes(range(256)))
+    done = CliRunner().invoke(main, ["attribution", str(tmp_path / "faig.json")])
+    assert (
+        "faig.json: not an attribution (UnicodeDecodeError: 'utf-8' codec can't decode byte 0x89"
+        in done.output
+    )
+    assert len(done.output) < 500
 
 
 def test_says_what_the_file_should_have_been(tmp_path: Path) -> None:

@@ -1,9 +1,38 @@
-"""Which pictures are held out: whole photographs, from all over the list."""
+"""Pictures are read as they look, or refused; held out are whole photographs, from all over the list."""
 
 from pathlib import Path
+from struct import pack
+from zlib import crc32
 
+import numpy as np
 import pytest
-from colora.train.photos import photograph, split, spread
+from colora.devices.errors import ImageError
+from colora.train.photos import photograph, read_rgb, split, spread
+from PIL import Image
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_alpha_is_left_out_and_not_multiplied_into_the_colours(
+    tmp_path: Path, suffix: str, orientation: int
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 4, 4), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation  # 6: to be turned clockwise
+    Image.fromarray(pixels).save(tmp_path / f"a.{suffix}", exif=exif)
+    upright = np.rot90(pixels, -1) if orientation == 6 else pixels
+    assert (read_rgb(tmp_path / f"a.{suffix}") == upright[..., :3]).all()
+
+
+def test_a_picture_larger_than_opencv_takes_is_refused_by_name(tmp_path: Path) -> None:
+    header = b"IHDR" + pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    chunks = [header, b"IDAT", b"IEND"]
+    coded = b"".join(pack(">I", len(c) - 4) + c + pack(">I", crc32(c)) for c in chunks)
+    (tmp_path / "huge.png").write_bytes(b"\x89PNG\r\n\x1a\n" + coded)
+    with pytest.raises(
+        ImageError, match=r"huge\.png: (refused by OpenCV|not a picture that OpenCV can read)"
+    ):
+        read_rgb(tmp_path / "huge.png")
 
 
 @pytest.mark.parametrize(
