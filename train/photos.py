@@ -57,7 +57,7 @@ def read_rgb(path: Path) -> Pixels:
     if pixels.ndim != 3:
         raise ImageError(f"{path}: grey; expected three channels, RGB: convert it, or leave it out")
     whole = cv2.imdecode(coded, cv2.IMREAD_UNCHANGED) if coded[:2].tobytes() in (b"II", b"MM") else None
-    if whole is not None and whole.shape[2:] == (4,):  # a TIFF's alpha, which OpenCV multiplies into the colours
+    if whole is not None and whole.shape[2:] == (4,):  # OpenCV multiplies a TIFF's alpha into its colours
         return np.ascontiguousarray(read_image(path)[..., :3])
     return np.ascontiguousarray(pixels[..., ::-1])
 
