@@ -126,9 +126,10 @@ def fit(
     batches depend on the step alone. In a process group each process takes its share of every batch; the first one
     writes, and all must see `folder`.
     `shared` are further settings, as JSON has them, that a run must share with the state from which it goes on.
-    Raises CheckpointError where the state in `folder` comes from another configuration or model, UnknownName for a
-    loss that is not in LOSSES, ColoraError for patience without validation, and FloatingPointError where the loss or
-    its gradient is not finite: it names the batch, and the last state saved, which is never one after such a step.
+    Raises CheckpointError where the state in `folder` comes from another configuration or model or another process
+    trains there, UnknownName for a loss that is not in LOSSES, ColoraError for patience without validation, and
+    FloatingPointError where the loss or its gradient is not finite: it names the batch, and the last state saved,
+    which is never one after such a step.
     """
     if config.loss not in LOSSES:
         raise unknown("loss", config.loss, LOSSES)

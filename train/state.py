@@ -1,6 +1,8 @@
 """The resumable state of a training, one safetensors file, written atomically; and its curve until then."""
 
 import json
+import os
+import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,6 +10,8 @@ import torch
 from colora.devices.errors import CheckpointError
 from colora.runtime.atomic import write_text
 from colora.runtime.weights import Array, read_tensors, write_tensors
+from colora.train.distributed import rank_and_world
+from colora.train.hold import hold
 from torch import Tensor, nn
 
 KINDS = ("now", "average", "m", "v")
@@ -54,14 +58,15 @@ class State:
         write_tensors(folder / "state.safetensors", tensors, {**facts, "config": identity})
 
     def resume(self, folder: Path, identity: str, steps: int) -> None:
-        """Takes over the state in `folder` if there is one; makes the folder if not.
+        """Takes over the state in `folder` if there is one; makes and holds the folder.
 
         Settings that it doesn't tell, as older ones don't tell all, are not compared. Raises CheckpointError where it
-        is damaged, of other settings or parameters, or beyond `steps`.
+        is damaged, of other settings or parameters, or beyond `steps`, and as `hold` does.
         """
+        if rank_and_world()[0] == 0:
+            weakref.finalize(self, os.close, hold(folder))
         path = folder / "state.safetensors"
         if not path.exists():
-            folder.mkdir(parents=True, exist_ok=True)
             return
         tensors, metadata = read_tensors(path)
         begun, now = json.loads(metadata.get("config", "{}")), json.loads(identity)
