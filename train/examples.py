@@ -10,6 +10,7 @@ from colora.train.augment import augmented_crop
 from colora.train.degradations import DEGRADATIONS, Image, degrade
 from colora.train.pairs import read_pairs
 from colora.train.photos import (
+    TILE,
     Pair,
     Pixels,
     clean_crop,
@@ -120,11 +121,15 @@ def from_photos(
 
 
 def from_pairs(source: Path, held_out: int | None = None) -> Examples:
-    """Real pairs of a folder or list (`read_pairs`); held out are as many as `keep_out` says, `spread`."""
-    pairs = read_pairs(source)
-    kept = spread(pairs, keep_out(len(pairs), held_out))
-    rest = [pair for pair in pairs if all(pair is not k for k in kept)]
-    return of_pairs(rest, kept, source.resolve().name)
+    """Real pairs of a folder or list (`read_pairs`); held out are as many as `keep_out` says, `spread`. Of tiles (TILE)
+    a photograph is held out, and none of its tiles is learnt from."""
+    tiles: dict[str, list[Pair]] = {}
+    for pair in read_pairs(source):
+        tile = TILE.fullmatch(pair.name)
+        tiles.setdefault(tile[1] if tile else pair.name, []).append(pair)
+    kept = spread(list(tiles), keep_out(len(tiles), held_out))
+    rest = [pair for name, pairs in tiles.items() if name not in kept for pair in pairs]
+    return of_pairs(rest, [tiles[name][0] for name in kept], source.resolve().name)
 
 
 def of_pairs(pairs: Sequence[Pair], held_out: Sequence[Pair], name: str) -> Examples:

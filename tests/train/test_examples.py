@@ -4,7 +4,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from colora.train.examples import exposed, from_photos, of_pairs
+from colora.train.examples import exposed, from_pairs, from_photos, of_pairs
 from colora.train.photos import Pair, Pixels
 from colora.train.tasks import find_task
 from hypothesis import given
@@ -26,6 +26,20 @@ def test_exposed_has_the_mean_asked_for_and_keeps_the_order_of_numbers(power: fl
     assert abs(after.mean() / 255 - 0.46) < ROUNDING
     ranked = after.ravel()[np.argsort(before, axis=None)].astype(int)
     assert (np.diff(ranked) >= 0).all()
+
+
+def test_of_tiled_pairs_a_photograph_is_held_out_with_all_its_tiles(tmp_path: Path) -> None:
+    names = [f"{town}_{y:04}_0000" for town in ("ayr", "bath", "ely") for y in (0, 512)] + [
+        "wells.1",
+        "wells.2",
+    ]
+    for seed, name in enumerate(names):
+        for side in ("input", "target"):
+            (tmp_path / side).mkdir(exist_ok=True)
+            cv2.imwrite(str(tmp_path / side / f"{name}.png"), photo(1, seed))
+    examples = from_pairs(tmp_path, 1)
+    assert [pair.name for pair in examples.held_out] == ["ayr_0000_0000"]
+    assert examples.told.startswith("6 pairs of ") and len(examples.sources) == 6  # neither tile of ayr
 
 
 def test_the_hash_tells_what_is_held_out() -> None:
