@@ -124,7 +124,8 @@ def plot(table: Sequence[Row], path: Path) -> None:
         for row in (r for r in here if r.tmac is not None):
             ours, x = row.name.startswith("colora"), row.tmac or 0.0
             axes.scatter(x, row.psnr_db, marker="o" if ours else "s", color="C0" if ours else "C1", zorder=3)
-            axes.annotate(row.name, (x, row.psnr_db), xytext=(6, 3), textcoords="offset points", size=8)
+            at = (6, -10 if ours else 3)  # ours stands to the left of what is level with it
+            axes.annotate(row.name, (x, row.psnr_db), xytext=at, textcoords="offset points", size=8)
         axes.set(xscale="log", xlim=(0.03, 10), title=f"{name} (first {here[0].n})", ylabel="PSNR (dB)")
         axes.margins(y=0.15)
         axes.set_xlabel("TMAC per megapixel")
