@@ -8,7 +8,7 @@ from datetime import timedelta
 import torch
 from torch import distributed
 
-PATIENCE = timedelta(days=1)
+TIMEOUT = timedelta(days=1)
 """for the first process, which attributes alone while the others wait: 800 forward and backward passes by default, for
 which torch would wait 10 (NCCL) or 30 minutes (Gloo)"""
 
@@ -26,7 +26,7 @@ def process_group(device: str) -> Iterator[str]:
     if cuda:
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
+    distributed.init_process_group("nccl" if cuda else "gloo", timeout=TIMEOUT)
     try:
         yield device
     finally:
