@@ -185,9 +185,10 @@ def adapt(
     if start:
         load(model, start.params)
     key = _key(backbone, examples, config, ranks.ranks, *([start.content_sha256] if start else []))
-    with reporting(
-        f"{task}: adapter of {stored_share(backbone, ranks):.1%} of the backbone", log and log / task / "fit"
-    ) as report:
+    title = f"{task}: adapter of {stored_share(backbone, ranks):.1%} of the backbone"
+    if len(ranks.ranks) < len(backbone.shapes):
+        title += f", in {len(ranks.ranks)} of its {len(backbone.shapes)} parameters"
+    with reporting(title, log and log / task / "fit") as report:
         _train(model, backbone, examples, config, config.fit, config.seed + 1, folder / f"fit-{key}", report)
     if not first:
         return Outcome({}, [])

@@ -13,7 +13,7 @@ from colora.train.fit import FitConfig
 from colora.train.nafnet import NAFNet
 from colora.train.patches import Stage
 from colora.train.photos import require_usable
-from colora.train.ranks import Allocation, has_rank, rank_of, stored_numbers
+from colora.train.ranks import Allocation, rank_at, stored_numbers
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,10 @@ class AdaptConfig:
         return self.patches or (Stage(self.patch, self.batch),)
 
 
-def budget_numbers(backbone: Checkpoint, config: AdaptConfig, by_hand: bool = False) -> int:
+def budget_numbers(backbone: Checkpoint, config: AdaptConfig) -> int:
     """How many numbers the deltas may store: the budget less the golden output that every adapter file carries.
 
-    Raises ColoraError for a budget above the backbone's size, or below what β alone takes; it takes nothing from ranks
-    given `by_hand`.
+    Raises ColoraError for a budget above the backbone's size, or that leaves none for any parameter.
     """
     shapes = backbone.shapes
     size, golden = sum(map(math.prod, shapes.values())), math.prod(GOLDEN_SHAPE)
@@ -75,15 +74,13 @@ def budget_numbers(backbone: Checkpoint, config: AdaptConfig, by_hand: bool = Fa
     if budget is None:
         budget = 0.07 if isinstance(backbone.module, NAFNet) else 0.11
     beta = config.beta or 0.0
-    least = {name: rank_of(shape, min(1.0, beta)) if has_rank(shape) else 0 for name, shape in shapes.items()}
-    smallest = (golden if by_hand else golden + stored_numbers(shapes, least)) / size
-    takes = "the golden output takes" if by_hand else f"β = {beta:g} and the golden output take"
-    change = "--budget" if by_hand else "--budget, or --beta"
+    least = min(stored_numbers(shapes, {name: rank_at(shape, beta)}) for name, shape in shapes.items())
+    smallest = (golden + least) / size
     if not smallest <= budget <= 1:
         raise ColoraError(
             f"budget {budget:g} of the {size:,} numbers of {backbone.backbone.name}; expected at least "
-            f"{math.ceil(smallest * 1e4) / 1e4:g}, which {takes}, and at most 1, "
-            f"which is as much as a tuned copy: change {change}"
+            f"{math.ceil(smallest * 1e4) / 1e4:g}, which the golden output and the smallest parameter take, and at "
+            "most 1, which is as much as a tuned copy: change --budget"
         )
     return int(budget * size) - golden
 

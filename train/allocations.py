@@ -29,7 +29,7 @@ be kept. All but `faig` take an empty contribution too."""
 
 def uniform(shapes: Mapping[str, Shape], contribution: Mapping[str, float], budget: int) -> Allocation:
     """The same share δ of every kernel: CoLoRA's rule for equal contributions. δ is the allocation's β."""
-    equal = allocate(shapes, dict.fromkeys(shapes, 0.0), budget, beta=None, alpha=0.0)
+    equal = allocate(shapes, dict.fromkeys(shapes, 1.0), budget, beta=None, alpha=0.0)
     return Allocation(equal.ranks, 0.0, equal.beta, equal.stored, dict(contribution))
 
 

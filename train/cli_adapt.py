@@ -150,8 +150,7 @@ def command(
         checkpoint = load_backbone(backbone)
         known = None
         if not start and (spread := find_allocation(ranks or "faig")) is not ALLOCATIONS["faig"]:
-            by_hand = ranks not in ALLOCATIONS
-            known = spread(checkpoint.shapes, {}, budget_numbers(checkpoint, config, by_hand))
+            known = spread(checkpoint.shapes, {}, budget_numbers(checkpoint, config))
         outcome = adapt(
             task,
             checkpoint,

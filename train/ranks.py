@@ -7,6 +7,7 @@ hyper-parameters α and β; its formula is not public. Our reconstruction: with 
 
 for a kernel flattened to d × k = Cout × (Cin·kh·kw); one of α and β is given, the other solved for the budget. Where
 r(d + k) ≥ d·k the delta is stored dense. Depthwise kernels, biases, norms and scales are small and always dense.
+A budget too small for so little of everything leaves out what contributes least per number stored (`affordable`).
 """
 
 import json
@@ -28,7 +29,7 @@ class Allocation:
     """What an adapter stores for each parameter."""
 
     ranks: dict[str, int]
-    """parameter → rank; 0 means a dense delta"""
+    """parameter → rank; 0 means a dense delta; parameters left out stay as they are"""
     alpha: float
     """gain; 0 where the ranks follow no contribution"""
     beta: float
@@ -66,6 +67,11 @@ def rank_of(shape: Shape, delta: float) -> int:
     return rank if rank * (d + k) < d * k else 0
 
 
+def rank_at(shape: Shape, share: float) -> int:
+    """`rank_of` any parameter at any share, which is clipped to [0, 1]: 0, dense, for the small ones."""
+    return rank_of(shape, min(1.0, max(0.0, share))) if has_rank(shape) else 0
+
+
 def stored_numbers(shapes: Mapping[str, Shape], ranks: Mapping[str, int]) -> int:
     """Numbers that deltas of these ranks hold."""
     total = 0
@@ -73,6 +79,27 @@ def stored_numbers(shapes: Mapping[str, Shape], ranks: Mapping[str, int]) -> int
         stored = delta_kind("low-rank" if rank else "dense").shapes(shapes[name], rank)
         total += sum(math.prod(shape) for shape in stored.values())
     return total
+
+
+def affordable(
+    shapes: Mapping[str, Shape], contribution: Mapping[str, float], budget: int, share: float
+) -> dict[str, Shape]:
+    """The parameters that get a delta: all, where the share δ = `share` of every kernel and the small ones fit.
+
+    Otherwise those that then contribute most per number stored, one after another, each that still fits.
+    """
+    cost = {name: stored_numbers(shapes, {name: rank_at(shape, share)}) for name, shape in shapes.items()}
+    if sum(cost.values()) <= budget:
+        return dict(shapes)
+    worth = {
+        name: contribution.get(name, 0.0) * math.prod(shape) / cost[name] for name, shape in shapes.items()
+    }
+    left, kept = budget, set()
+    for name in sorted(shapes, key=lambda name: worth[name], reverse=True):
+        if cost[name] <= left:
+            left -= cost[name]
+            kept.add(name)
+    return {name: shape for name, shape in shapes.items() if name in kept}
 
 
 def allocation_of(params: Mapping[str, ParamDelta]) -> Allocation:
@@ -89,7 +116,7 @@ def allocate(
     beta: float | None = 0.01,
     alpha: float | None = None,
 ) -> Allocation:
-    """Ranks for every parameter such that at most `budget` numbers are stored.
+    """Ranks such that at most `budget` numbers are stored: of every parameter, or of the `affordable` ones.
 
     shapes, contribution: by parameter name; every kernel needs its contribution, finite and at least 0.
     Of α and β the one that is None is solved: the largest that keeps the budget. A solved β lies in
@@ -108,13 +135,15 @@ def allocate(
         raise ColoraError(
             f"a budget of {budget:,} numbers is more than the backbone's own {size:,}: lower --budget"
         )
+    if alpha is None or beta is None:
+        shapes = affordable(shapes, contribution, budget, beta or 0.0)
+        kernels = [name for name in kernels if name in shapes]
     mean = sum(contribution[name] for name in kernels) / max(1, len(kernels)) or 1.0
     relative = {name: contribution[name] / mean for name in kernels}
 
     def at(alpha: float, beta: float) -> dict[str, int]:
         return {
-            name: rank_of(shape, min(1.0, max(0.0, beta + alpha * relative[name]))) if has_rank(shape) else 0
-            for name, shape in shapes.items()
+            name: rank_at(shape, beta + alpha * relative.get(name, 0.0)) for name, shape in shapes.items()
         }
 
     def cost(alpha: float, beta: float) -> int:
@@ -133,10 +162,9 @@ def allocate(
     ranks = at(alpha, beta)
     stored = stored_numbers(shapes, ranks)
     if stored > budget:
-        told = f"β = {beta} alone" if alpha == 0 else f"α = {alpha} with β = {beta}"
         raise ColoraError(
-            f"a budget of {budget:,} numbers is too small: {told} stores {stored:,}; raise --budget or lower "
-            + ("--beta" if alpha == 0 else "--alpha or --beta")
+            f"a budget of {budget:,} numbers is too small: α = {alpha} with β = {beta} stores {stored:,}; "
+            "raise --budget or lower --alpha or --beta"
         )
     return Allocation(ranks, alpha, beta, stored, dict(contribution))
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 from colora.devices.errors import ColoraError
-from colora.train.ranks import allocate, has_rank, rank_of, stored_numbers
+from colora.train.ranks import allocate, has_rank, rank_at, rank_of, stored_numbers
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -51,7 +51,7 @@ def test_a_solved_beta_keeps_the_budget_and_a_larger_one_would_not(
     assert found.stored <= budget
     assume(found.beta < 0.99)  # at 1 every layer is full already
     # 60 halvings of an interval of at most 600 leave 1e-15; 1e-6 is well above rounding
-    with pytest.raises(ColoraError, match=r"too small: (α = .* with )?β = .* stores"):
+    with pytest.raises(ColoraError, match=r"too small: α = .* with β = .* stores [\d,]+; raise --budget"):
         allocate(SHAPES, contribution, budget, beta=found.beta + 1e-6, alpha=alpha)
 
 
@@ -76,11 +76,24 @@ def test_rank_of_follows_the_share() -> None:
     assert rank_of((64, 64, 1, 1), 1.0) == 0  # low rank would store as much as the kernel: dense
 
 
-def test_too_small_a_budget_says_what_it_needs() -> None:
-    with pytest.raises(
-        ColoraError, match=r"budget of 100 numbers is too small: β = 0.01 alone stores 1,\d+; raise"
-    ):
-        allocate(SHAPES, dict.fromkeys(SHAPES, 1.0), 100)
+@given(contribution=scores, share=st.floats(0.0, 0.12), beta=st.floats(0, 1))
+def test_a_small_budget_leaves_out_what_contributes_least_per_number_stored(
+    contribution: dict[str, float], share: float, beta: float
+) -> None:
+    budget = int(share * TOTAL)
+    found = allocate(SHAPES, contribution, budget, beta)
+    assert found.stored == stored_numbers(SHAPES, found.ranks) <= budget
+    cost = {name: stored_numbers(SHAPES, {name: rank_at(SHAPES[name], beta)}) for name in SHAPES}
+    worth = {name: contribution[name] * math.prod(SHAPES[name]) / cost[name] for name in SHAPES}
+    for out in SHAPES.keys() - found.ranks.keys():  # would not fit beside those that are worth as much
+        assert cost[out] + sum(cost[name] for name in found.ranks if worth[name] >= worth[out]) > budget
+
+
+def test_a_budget_just_large_enough_keeps_every_parameter_and_one_number_less_does_not() -> None:
+    least = stored_numbers(SHAPES, {name: rank_at(shape, 0.01) for name, shape in SHAPES.items()})
+    equal = dict.fromkeys(SHAPES, 1.0)
+    assert allocate(SHAPES, equal, least).ranks.keys() == SHAPES.keys()
+    assert len(allocate(SHAPES, equal, least - 1).ranks) == len(SHAPES) - 1
 
 
 def test_a_budget_above_the_backbone_is_refused() -> None:
