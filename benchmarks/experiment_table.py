@@ -67,12 +67,13 @@ EXPERIMENTS: dict[str, Experiment] = {
     "c": Experiment(
         "Budgets of 1 to 20 % of the backbone",
         grid(
+            seed=SEEDS,
             task=TASKS,
             pairs=(64,),
             budget=(0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2),
             method=("colora", "uniform"),
         )
-        + grid(task=TASKS, pairs=(64,), budget=(0.2,), method=("full",)),
+        + grid(seed=SEEDS, task=TASKS, pairs=(64,), budget=(0.2,), method=("full",)),
         "method",
         "budget",
         (Claim("colora", "uniform", {0.07: 0.17}),),
