@@ -1,5 +1,7 @@
 """Rain: streaks between scene and lens, and drops on the glass."""
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 from colora.train.camera import Image, clip, convolve_inside, log_uniform
@@ -23,37 +25,68 @@ def streak_kernel(length: float, theta: float, sigma: float) -> NDArray[np.float
     return kernel
 
 
+SHARED, SIDE = 256, 320
+"""pictures up to SHARED px take parts of layers of SIDE px that are kept; larger ones get layers of their own"""
+DIRECTIONS, VARIANTS = 36, 6
+"""sectors of 5° that streaks fall along, and kept layers in each, once for rain and once for downpours; some 300 come
+up often and take a process 0.2 MB and a few ms each, when they first do"""
+UNIT = 1 / 8192
+"""of the layers' 16-bit integers: drops that overlap add up to less than 8"""
+
+
+def streak_layer(
+    shape: tuple[int, int], direction: int, downpour: bool, variant: int
+) -> tuple[NDArray[np.uint16], float]:
+    """Drops smeared along one fall line, H×W of `shape` in UNIT, and how dense they are, up to 1.
+
+    What differs between variants (direction within its sector, length, width, share of the pixels under a streak)
+    follows from the arguments, so that any process draws the same.
+    """
+    rng = np.random.default_rng((*shape, direction, downpour, variant))
+    theta = np.pi / DIRECTIONS * (direction + rng.random())
+    longest, widest, densest = (150, 2.5, 0.8) if downpour else (60, 1.4, 0.5)
+    length, sigma = log_uniform(rng, 6, longest), log_uniform(rng, 0.35, widest)
+    cover = log_uniform(rng, 0.1 if downpour else 0.01, densest)  # share of the pixels under a streak
+    kernel = streak_kernel(length, theta, sigma)
+    drops = np.zeros([n + kernel.shape[0] - 1 for n in shape], np.float32)
+    count = rng.binomial(drops.size, min(1.0, cover / float(kernel.sum())))
+    drops.flat[rng.integers(drops.size, size=count)] = rng.uniform(0.2, 1.0, count)
+    layer = convolve_inside(drops, kernel) / np.float32(UNIT)
+    return np.rint(layer).clip(0, 65535).astype(np.uint16), cover / densest
+
+
+kept_layer = lru_cache(maxsize=2 * DIRECTIONS * VARIANTS)(streak_layer)
+
+
 def rain(image: Image, rng: Generator) -> tuple[Image, str]:
     """Rain streaks: 1-5 layers of drops smeared along a fall line, added (O = B + ΣS, Yang et al., CVPR 2017).
 
     Each layer has its own length, width, density and brightness: dense layers are fainter (far rain), sparse ones
     brighter. Layers share a wind direction up to a spread. Four draws in ten are downpours: longer, wider and denser
-    streaks that run together. Three in ten get a veil of mist as well.
+    streaks that run together. Three in ten get a veil of mist as well. Small pictures take random parts of layers from
+    a stock, since making them costs most of the time.
     """
     height, width = image.shape[:2]
     layers = int(rng.integers(1, 6))
     wind, spread = np.pi / 2 + rng.normal(0, 0.4), rng.uniform(0.0, 0.5)
-    downpour = rng.random() < 0.4
+    downpour = bool(rng.random() < 0.4)
     strength = rng.uniform(0.7, 1.3) if downpour else rng.uniform(0.2, 1.3)
-    longest, widest, densest = (150, 2.5, 0.8) if downpour else (60, 1.4, 0.5)
     streaks = np.zeros((height, width), np.float32)
     for _ in range(layers):
-        length, sigma = log_uniform(rng, 6, longest), log_uniform(rng, 0.35, widest)
-        cover = log_uniform(rng, 0.1 if downpour else 0.01, densest)  # share of the pixels under a streak
-        kernel = streak_kernel(length, wind + rng.normal(0, spread), sigma)
-        margin = kernel.shape[0] // 2
-        shape = (height + 2 * margin, width + 2 * margin)
-        drops = np.zeros(shape, np.float32)
-        count = rng.binomial(drops.size, min(1.0, cover / float(kernel.sum())))
-        drops.flat[rng.integers(drops.size, size=count)] = rng.uniform(0.2, 1.0, count)
-        layer = convolve_inside(drops, kernel)
-        bright = strength * rng.uniform(0.5, 1.0) * (1 - 0.6 * cover / densest)
-        streaks += np.float32(bright) * layer
+        direction = int((wind + rng.normal(0, spread)) * DIRECTIONS / np.pi) % DIRECTIONS
+        if max(height, width) <= SHARED:
+            layer, dense = kept_layer((SIDE, SIDE), direction, downpour, int(rng.integers(VARIANTS)))
+            y, x = int(rng.integers(SIDE - height + 1)), int(rng.integers(SIDE - width + 1))
+            layer = layer[y : y + height, x : x + width]
+        else:
+            layer, dense = streak_layer((height, width), direction, downpour, int(rng.integers(2**32)))
+        bright = strength * rng.uniform(0.5, 1.0) * (1 - 0.6 * dense)
+        cv2.addWeighted(layer, bright * UNIT, streaks, 1, 0, dst=streaks, dtype=cv2.CV_32F)
     streaks *= min(
-        1.0, rng.uniform(0.08, 0.3) / max(float(streaks.mean()), 1e-6)
+        1.0, rng.uniform(0.08, 0.3) / max(cv2.mean(streaks)[0], 1e-6)
     )  # the more, the more translucent
     veil = rng.uniform(0, 0.3) * strength if rng.random() < 0.3 else 0.0
-    wet = np.asarray(cv2.merge([streaks] * 3), np.float32)
+    wet = np.asarray(cv2.cvtColor(streaks, cv2.COLOR_GRAY2RGB), np.float32)
     wet += image * np.float32(1 - veil) + np.float32(veil * rng.uniform(0.6, 0.9)) if veil else image
     return clip(wet), (
         f"rain({layers} layers, wind {np.degrees(wind) - 90:+.0f}°, covers {np.mean(streaks > 0.05):.0%})"

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from colora.devices.errors import UnknownName
+from colora.train.allocations import spearman
 from colora.train.camera import GAMMA, SAMPLINGS, compress, convolve, power, shake_kernel
 from colora.train.degradations import (
     DEGRADATIONS,
@@ -23,7 +24,7 @@ from colora.train.degradations import (
 from colora.train.haze import haze, invent_depth
 from colora.train.noise import low_light, normal, photons
 from colora.train.tasks import TASKS, find_task
-from colora.train.weather import _mirrored
+from colora.train.weather import DIRECTIONS, UNIT, _mirrored, kept_layer, streak_layer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -104,6 +105,32 @@ def test_rain_only_adds_light_where_there_is_no_mist() -> None:
     out, _ = DEGRADATIONS["rain"](black, np.random.default_rng(0))
     assert out.min() >= 0 and out.max() > 0.1
     np.testing.assert_array_equal(out[..., 0], out[..., 1])  # streaks are grey
+
+
+@pytest.mark.parametrize("side", [48, 260])  # of the stock, and larger than it has
+def test_rain_follows_its_seed_and_not_what_was_drawn_before(side: int) -> None:
+    black, rng = np.zeros((side, side, 3), np.float32), np.random.default_rng
+    first = [DEGRADATIONS["rain"](black, rng(seed))[0] for seed in range(3)]
+    kept_layer.cache_clear()
+    for seed in (2, 0, 1):
+        np.testing.assert_array_equal(DEGRADATIONS["rain"](black, rng(seed))[0], first[seed])
+    assert not np.array_equal(first[0], first[1])
+
+
+@pytest.mark.parametrize("downpour", [False, True])
+def test_streaks_fall_along_their_direction_and_cover_more_the_denser_they_are(downpour: bool) -> None:
+    covered = {}
+    for variant in range(6):
+        lying, dense = streak_layer((128, 160), 0, downpour, variant)
+        falling, _ = streak_layer((128, 160), DIRECTIONS // 2, downpour, variant)
+        assert lying.shape == (128, 160) and lying.dtype == np.uint16
+        for layer, along in ((lying, 1), (falling, 0)):
+            change = [np.abs(np.diff(layer.astype(float), axis=axis)).mean() for axis in (0, 1)]
+            # the shortest streaks are 6 px long and as wide, so that they change as much across
+            assert change[along] < change[1 - along] * 1.1
+        covered[dense] = float((lying * UNIT > 0.05).mean())
+    assert min(covered) > 0 and max(covered) <= 1
+    assert spearman(dict(enumerate(covered)), dict(enumerate(covered.values()))) > 0.8
 
 
 def test_depth_jumps_where_the_picture_does_and_colour_does_not_tell_which_way() -> None:
