@@ -23,7 +23,7 @@ from colora.train.adapt_config import AdaptConfig, budget_numbers, check, stored
 from colora.train.attribution import faig
 from colora.train.checkpoint import Checkpoint, run_folder, save_backbone
 from colora.train.contribution import Attribution
-from colora.train.distributed import rank_and_world, wait_for_all
+from colora.train.distributed import rank_and_world, text_from_first
 from colora.train.evaluate import compare, held_out_psnr, restorer, training_psnr
 from colora.train.examples import Examples
 from colora.train.fit import FitConfig, Progress, fit
@@ -178,8 +178,8 @@ def adapt(
             numbers = budget_numbers(backbone, config)
             allocation = allocate(backbone.shapes, found.contribution, numbers, config.beta, config.alpha)
             allocation.write(folder / "ranks.json")
-        wait_for_all()
-        ranks = Allocation.read(folder / "ranks.json")  # of the first process, in all
+            ranks = allocation
+        ranks = Allocation(**json.loads(text_from_first(json.dumps(asdict(ranks)) if ranks else "")))
     model = merged(backbone, {})
     attach(model, ranks.ranks, ranks.contribution, config.seed)
     if start:

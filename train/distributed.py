@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
 TIMEOUT = timedelta(days=1)
 """for the first process, which attributes alone while the others wait: 800 forward and backward passes by default, for
@@ -52,20 +52,34 @@ def mean_over_all(value: float) -> float:
 
 def from_first(value: float | None) -> float:
     """The first process's value, in every process; only the first one's is looked at."""
-    rank, world = rank_and_world()
-    told = torch.tensor(value if rank == 0 else 0.0, dtype=torch.float64, device=_device())
-    if world > 1:
-        distributed.broadcast(told, src=0)
-    return told.item()
+    told = torch.tensor(value if rank_and_world()[0] == 0 else 0.0, dtype=torch.float64)
+    return tensor_from_first(told).item()
+
+
+def text_from_first(text: str) -> str:
+    """The first process's text, in every process; only the first one's is looked at."""
+    data = bytearray(text.encode())
+    size = int(from_first(len(data)))
+    if not size:
+        return ""
+    told = (
+        torch.frombuffer(data, dtype=torch.uint8)
+        if rank_and_world()[0] == 0
+        else torch.empty(size, dtype=torch.uint8)
+    )
+    return bytes(tensor_from_first(told).numpy()).decode()
+
+
+def tensor_from_first(tensor: Tensor) -> Tensor:
+    """The first process's tensor, on the CPU of every process; of the others' only shape and dtype are looked at."""
+    if rank_and_world()[1] == 1:
+        return tensor
+    told = tensor.to(_device())
+    distributed.broadcast(told, src=0)
+    return told.cpu()
 
 
 def _device() -> str:
     """Where the group's backend wants its tensors."""
     nccl = distributed.is_available() and distributed.is_initialized() and distributed.get_backend() == "nccl"
     return "cuda" if nccl else "cpu"
-
-
-def wait_for_all() -> None:
-    """Returns when every process of the group has come here."""
-    if rank_and_world()[1] > 1:
-        distributed.barrier()

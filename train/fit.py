@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 import torch
 from colora.devices.errors import ColoraError, unknown
-from colora.train.distributed import from_first, mean_over_all, rank_and_world, wait_for_all
+from colora.train.distributed import from_first, mean_over_all, rank_and_world
 from colora.train.echo import echoed, first_needed
 from colora.train.functional import Compiled
 from colora.train.losses import LOSSES, psnr_loss
@@ -124,7 +124,7 @@ def fit(
     `folder` receives `state.safetensors` (written atomically every `save_every` steps) and `curve.jsonl`. If a state
     is there, training goes on from it, and ends bit-equal to a run that was never stopped (fp32, same threads):
     batches depend on the step alone. In a process group each process takes its share of every batch; the first one
-    writes, and all must see `folder`.
+    reads and writes `folder`.
     `shared` are further settings, as JSON has them, that a run must share with the state from which it goes on.
     Raises CheckpointError where the state in `folder` comes from another configuration or model or another process
     trains there, UnknownName for a loss that is not in LOSSES, ColoraError for patience without validation, and
@@ -151,7 +151,6 @@ def fit(
     state = State(trained, average, optimizer)
     identity = _identity(config, batches, shared or {})
     state.resume(folder, identity, config.steps)
-    wait_for_all()
     model.train()
     forward: nn.Module = Compiled(model) if config.compile else model
     if world > 1:
@@ -198,7 +197,6 @@ def fit(
             if rank == 0:
                 state.save(folder, identity)
             saved = state.step
-            wait_for_all()
         if rank == 0:
             took = time.monotonic() - since
             left = (config.steps - state.step) * took / (state.step - start)

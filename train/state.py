@@ -10,7 +10,7 @@ import torch
 from colora.devices.errors import CheckpointError
 from colora.runtime.atomic import write_text
 from colora.runtime.weights import Array, read_tensors, write_tensors
-from colora.train.distributed import rank_and_world
+from colora.train.distributed import rank_and_world, tensor_from_first, text_from_first
 from colora.train.hold import hold
 from torch import Tensor, nn
 
@@ -60,14 +60,46 @@ class State:
     def resume(self, folder: Path, identity: str, steps: int) -> None:
         """Takes over the state in `folder` if there is one; makes and holds the folder.
 
-        Settings that it doesn't tell, as older ones don't tell all, are not compared. Raises CheckpointError where it
-        is damaged, of other settings or parameters, or beyond `steps`, and as `hold` does.
+        In a process group the first process reads, and tells the others, which need not see the folder. Settings that
+        a state doesn't tell, as older ones don't tell all, are not compared. Raises CheckpointError where it is
+        damaged, of other settings or parameters, or beyond `steps`, where a process was given other settings or
+        pictures than the first, and as `hold` does.
         """
-        if rank_and_world()[0] == 0:
-            weakref.finalize(self, os.close, hold(folder))
+        rank, world = rank_and_world()
+        facts, tensors = self._read(folder, identity, steps) if rank == 0 else ({}, {})
+        if text_from_first(told := f"{folder.name} {identity}") != told:
+            raise CheckpointError(
+                f"{folder}: process {rank + 1} of {world} was given other settings, pictures or weights than the first "
+                "one; expected the same in all: give all machines one command and copies of the same files"
+            )
+        facts = json.loads(text_from_first(json.dumps(facts)))
+        if not facts:
+            return
+        self.step, self.stale = int(facts["step"]), int(facts["stale"])
+        self.best_db, self.best_step = float(facts["best_db"]), int(facts.get("best_step", 0))
+
+        def stored(kind: str, name: str, p: Tensor) -> Tensor:
+            mine = torch.from_numpy(tensors[f"{kind}/{name}"]) if tensors else torch.empty(p.shape)
+            return tensor_from_first(mine).to(p.device, copy=True)
+
+        with torch.no_grad():
+            for name, p in self.trained.items():
+                p.copy_(stored("now", name, p))
+                self.average[name].copy_(stored("average", name, p))
+                self.optimizer.state[p] = {
+                    "step": torch.tensor(float(self.step), device=p.device),
+                    "exp_avg": stored("m", name, p),
+                    "exp_avg_sq": stored("v", name, p),
+                }
+                if self.best_step:
+                    self.best[name] = stored("best", name, p)
+
+    def _read(self, folder: Path, identity: str, steps: int) -> tuple[dict[str, str], dict[str, "Array"]]:
+        """Facts and tensors of the state in `folder`, checked; none where there is no state."""
+        weakref.finalize(self, os.close, hold(folder))
         path = folder / "state.safetensors"
         if not path.exists():
-            return
+            return {}, {}
         tensors, metadata = read_tensors(path)
         begun, now = json.loads(metadata.get("config", "{}")), json.loads(identity)
         if odd := [name for name in begun if begun[name] != now.get(name)]:
@@ -89,24 +121,7 @@ class State:
                 f"{path}: has done {step} steps already, more than the {steps} asked for: ask for {step} or more "
                 "(--steps), or give another output (-o)"
             )
-        self.step = step
-        self.best_db, self.stale = float(metadata["best_db"]), int(metadata["stale"])
-        self.best_step = int(metadata.get("best_step", 0))
-        if self.best_step:
-            self.best = {
-                name: torch.from_numpy(tensors[f"best/{name}"]).to(p, copy=True)
-                for name, p in self.trained.items()
-            }
-        with torch.no_grad():
-            for name, p in self.trained.items():
-                now, average, m, v = (torch.from_numpy(tensors[f"{kind}/{name}"]) for kind in KINDS)
-                p.copy_(now)
-                self.average[name].copy_(average)
-                self.optimizer.state[p] = {
-                    "step": torch.tensor(float(step), device=p.device),
-                    "exp_avg": m.to(p.device, copy=True),
-                    "exp_avg_sq": v.to(p.device, copy=True),
-                }
+        return {name: metadata[name] for name in FACTS if name in metadata}, tensors
 
 
 def rewind(curve: Path, step: int) -> None:

@@ -217,15 +217,17 @@ spec = importlib.util.spec_from_file_location("test_fit", {__file__!r})
 test_fit = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(test_fit)
 with process_group("cpu") as device:
-    assert (device, rank_and_world()[1]) == ("cpu", 2)
-    test_fit.curve(Path(sys.argv[1]))
+    rank, world = rank_and_world()
+    assert (device, world) == ("cpu", 2)
+    test_fit.curve(Path(sys.argv[1]) / str(rank) / "run")  # as on two machines: neither sees the other's folder
 """
 
 
 def curve(folder: Path) -> None:
-    """Trains for 12 steps of 4 patches, and writes what was reported."""
+    """Trains for 3 steps of 4 patches and goes on to 12, and writes what was reported."""
     told: list[Progress] = []
-    fit(network(), batches(4, 7), CONFIG, folder, lambda model: 1.0, told.append)
+    for steps in (3, 12):
+        fit(network(), batches(4, 7), replace(CONFIG, steps=steps), folder, lambda model: 1.0, told.append)
     if told:
         (folder / "told.json").write_text(json.dumps([(p.loss, p.validation_db) for p in told]))
 
@@ -237,13 +239,26 @@ def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
         [*torchrun, tmp_path / "train.py", tmp_path / "two"], check=False, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    curve(tmp_path / "one")
-    one, two = (json.loads((tmp_path / n / "told.json").read_text()) for n in ("one", "two"))
-    assert [v for _, v in one] == [v for _, v in two] == [None] * 11 + [1.0]
+    assert not (tmp_path / "two" / "1").exists()
+    curve(tmp_path / "one" / "run")
+    one, two = (json.loads((tmp_path / n / "run" / "told.json").read_text()) for n in ("one", "two/0"))
+    assert [v for _, v in one] == [v for _, v in two] == [None, None, 1.0] + [None] * 8 + [1.0]
     losses = [[loss for loss, _ in told] for told in (one, two)]
     assert losses[0][0] - losses[0][-1] > 0.05  # it moves, or the next line would say little
     # the sum of gradients is taken in another order: 1e-7 a step, which 12 steps of Adam may raise to 1e-4 dB
     assert np.allclose(*losses, rtol=0, atol=1e-3)
+
+
+def test_a_process_that_was_given_other_pictures_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("colora.train.state.rank_and_world", lambda: (1, 2))
+    monkeypatch.setattr("colora.train.state.text_from_first", lambda text: text.replace("run-1", "run-2"))
+    with pytest.raises(
+        CheckpointError,
+        match=r"process 2 of 2 was given other settings, pictures or weights .*: give all machines",
+    ):
+        fit(network(), batches(4, 7), CONFIG, tmp_path / "run-1")
 
 
 def test_a_batch_is_shared_equally_or_not_at_all() -> None:
