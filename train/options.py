@@ -152,8 +152,8 @@ class TrainOptions:
     def joined(self) -> Iterator["TrainOptions"]:
         """Joins the processes that torchrun started, if any, and yields the options with this one's device.
 
-        Raises click's exceptions for a device that is not there, a batch that the processes can't share equally, and a
-        loss that is no longer finite.
+        Raises click's exceptions for a device that is not there, a batch that the processes can't share equally, a
+        loss that is no longer finite, and where another process has ended.
         """
         with process_group(_checked(self.device)) as device:
             world = rank_and_world()[1]
@@ -166,6 +166,13 @@ class TrainOptions:
                 yield replace(self, device=device)
             except FloatingPointError as error:
                 raise click.ClickException(str(error)) from error
+            except RuntimeError as error:
+                if world == 1 or "closed by peer" not in str(error):  # as Gloo says it
+                    raise
+                raise click.ClickException(
+                    "another process of the group has ended: its own output says why; called again, all go on from "
+                    "the last state"
+                ) from error
 
 
 def _checked(device: str) -> str:

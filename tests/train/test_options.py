@@ -89,6 +89,20 @@ def test_a_loss_that_is_not_finite_is_told_without_a_traceback() -> None:
         raise FloatingPointError("loss is nan at step 3")
 
 
+def test_the_end_of_another_process_is_told_and_other_faults_are_not_hidden(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gone = RuntimeError("[pair.cc:553] Connection closed by peer [127.0.0.1]:17089")
+    with pytest.raises(RuntimeError, match=r"pair\.cc"), options().joined():  # no group
+        raise gone
+    monkeypatch.setattr("colora.train.options.rank_and_world", lambda: (0, 2))
+    told = "another process of the group has ended: its own output"
+    with pytest.raises(click.ClickException, match=told), options(batch=4).joined():
+        raise gone
+    with pytest.raises(RuntimeError, match="out of memory"), options(batch=4).joined():
+        raise RuntimeError("out of memory")
+
+
 def test_torchrun_adapts_with_two_processes(tmp_path: Path) -> None:
     torch.manual_seed(0)
     spec = find_backbone("nafnet-tiny")
