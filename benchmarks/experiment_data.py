@@ -49,7 +49,7 @@ def split_photos(
 
     tiles: dict[str, list[Path]] = {}
     for file in (file for folder in folders for file in picture_files(folder)):
-        tiles.setdefault(photograph(file), []).append(file)
+        tiles.setdefault(photograph(file.stem), []).append(file)
     names = [str(name) for name in np.random.default_rng(0).permutation(sorted(tiles))]
     test, validate = (
         (tiles[name][0] for name in names[:TEST]),

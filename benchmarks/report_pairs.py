@@ -83,7 +83,7 @@ def _degrade(task: str, settings: Settings) -> tuple[Pair, ...]:
     """Shipped photographs as the task's camera sees them; none for a task without a degradation."""
     try:
         from colora.train.degradations import degrade
-        from colora.train.examples import photograph
+        from colora.train.examples import clean_photograph
         from colora.train.tasks import TASKS
     except ModuleNotFoundError as e:
         raise missing_extra(e.name or "opencv-python", "train", "a synthetic degradation") from e
@@ -91,7 +91,7 @@ def _degrade(task: str, settings: Settings) -> tuple[Pair, ...]:
         return ()
     pairs = []
     for name, whose in PHOTOS.items():
-        photo = photograph(Path(str(files("colora.benchmarks.photos") / name)), TASKS[task])
+        photo = clean_photograph(Path(str(files("colora.benchmarks.photos") / name)), TASKS[task])
         clean = _middle(photo, settings.size)
         rng = np.random.default_rng(settings.seed)
         degraded = degrade(to_dtype(clean, np.float32), rng, TASKS[task].degradations)

@@ -89,7 +89,7 @@ def _degraded(task: str, folder: Path, count: int, seed: int) -> list[Pair]:
     From round to round the photographs come in reverse, so that of two every second window is not of the same one.
     """
     from colora.train.degradations import degrade
-    from colora.train.examples import photograph
+    from colora.train.examples import clean_photograph
 
     photos, found = picture_files(folder), TASKS.get(task, Task(task, "", ()))
     made: list[Pair] = []
@@ -97,7 +97,7 @@ def _degraded(task: str, folder: Path, count: int, seed: int) -> list[Pair]:
     for turn in range(-(-count // len(photos))):
         place = PLACES[turn % len(PLACES)]
         for file in photos if turn % 2 == 0 else reversed(photos):
-            photo = photograph(file, found)
+            photo = clean_photograph(file, found)
             (top, height), (left, width) = (
                 (round(at * max(0, n - SIDE)), min(SIDE, n))
                 for at, n in zip(place, photo.shape[:2], strict=True)

@@ -20,7 +20,7 @@ from colora.runtime.features import measure
 from colora.runtime.weights import Array, write_tensors
 from colora.train.camera import compress, log_uniform
 from colora.train.degradations import Image, degrade
-from colora.train.photos import Pixels, clean_crop, picture_files, read_rgb, split
+from colora.train.photos import Pixels, clean_crop, picture_files, read_rgb, split_files
 from colora.train.progress import counting
 from colora.train.tasks import TASKS
 from numpy.random import Generator
@@ -177,8 +177,8 @@ def folded(network: nn.Sequential, mean: Tensor, scale: Tensor, divisor: float) 
 def command(photos: tuple[Path, ...], count: int, seed: int, workers: int, output: Path) -> None:
     """Train on clean photographs, calibrate on those held out, write OUTPUT."""
     torch.set_num_threads(1)  # of so small a network, more would wait for one another
-    usual, never = split([file for folder in photos for file in picture_files(folder)], None)
-    train, held_out = split(usual, HELD_OUT)
+    usual, never = split_files([file for folder in photos for file in picture_files(folder)], None)
+    train, held_out = split_files(usual, HELD_OUT)
     held_out += never
     names = list(measure(np.zeros((64, 64, 3), np.uint8)))
     x, labels = measured(train, count, seed, workers)

@@ -10,17 +10,16 @@ from colora.train.augment import augmented_crop
 from colora.train.degradations import DEGRADATIONS, Image, degrade
 from colora.train.pairs import read_pairs
 from colora.train.photos import (
-    TILE,
     Pair,
     Pixels,
     clean_crop,
-    keep_out,
     pair_crop,
+    photograph,
     picture_files,
     pictures_sha256,
     read_rgb,
     split,
-    spread,
+    split_files,
     to_float,
 )
 from colora.train.tasks import Task, find_task
@@ -78,7 +77,7 @@ def exposed(photo: Pixels, mean: float) -> Pixels:
     return np.asarray(curve[photo])
 
 
-def photograph(file: Path, task: Task) -> Pixels:
+def clean_photograph(file: Path, task: Task) -> Pixels:
     """A clean photograph as the task's camera would have taken it in good light, H×W×3 uint8. Raises: ImageError."""
     photo = read_rgb(file)
     return photo if task.exposure is None else exposed(photo, task.exposure)
@@ -92,8 +91,8 @@ def from_photos(
     `augment` varies what is trained on, by `augmented_crop`, but for tasks with an exposure. held_out: see `keep_out`.
     Raises ImageError for pictures that can't be used.
     """
-    train, kept = split([f for folder in folders for f in picture_files(folder)], held_out)
-    photos = [photograph(f, task) for f in train]
+    train, kept = split_files([f for folder in folders for f in picture_files(folder)], held_out)
+    photos = [clean_photograph(f, task) for f in train]
     augment = augment and task.exposure is None  # which would expose them otherwise
 
     def spoil(image: Image, rng: Generator) -> Image:
@@ -107,7 +106,7 @@ def from_photos(
 
     pairs = []
     for i, file in enumerate(kept):
-        photo = photograph(file, task)
+        photo = clean_photograph(file, task)
         y, x = (max(0, n - 256) // 2 for n in photo.shape[:2])
         clean = photo[y : y + 256, x : x + 256]
         degraded = spoil(to_float(clean), np.random.default_rng([seed, i]))
@@ -121,15 +120,9 @@ def from_photos(
 
 
 def from_pairs(source: Path, held_out: int | None = None) -> Examples:
-    """Real pairs of a folder or list (`read_pairs`); held out are as many as `keep_out` says, `spread`. Of tiles (TILE)
-    a photograph is held out, and none of its tiles is learnt from."""
-    tiles: dict[str, list[Pair]] = {}
-    for pair in read_pairs(source):
-        tile = TILE.fullmatch(pair.name)
-        tiles.setdefault(tile[1] if tile else pair.name, []).append(pair)
-    kept = spread(list(tiles), keep_out(len(tiles), held_out))
-    rest = [pair for name, pairs in tiles.items() if name not in kept for pair in pairs]
-    return of_pairs(rest, [tiles[name][0] for name in kept], source.resolve().name)
+    """Real pairs of a folder or list (`read_pairs`); those held out as `split` has it."""
+    rest, kept = split(read_pairs(source), lambda pair: (photograph(pair.name),), held_out)
+    return of_pairs(rest, kept, source.resolve().name)
 
 
 def of_pairs(pairs: Sequence[Pair], held_out: Sequence[Pair], name: str) -> Examples:

@@ -62,10 +62,10 @@ def read_rgb(path: Path) -> Pixels:
     return np.ascontiguousarray(pixels[..., ::-1])
 
 
-def photograph(path: Path) -> str:
-    """Name of the photograph a tile was cut from, see TILE; any other picture's own."""
-    tile = TILE.fullmatch(path.stem)
-    return tile[1] if tile else path.stem
+def photograph(name: str) -> str:
+    """Name of the photograph that a tile was cut from, see TILE; any other picture's own."""
+    tile = TILE.fullmatch(name)
+    return tile[1] if tile else name
 
 
 def pictures_sha256(pictures: Iterable[Pixels], told: str = "") -> str:
@@ -88,16 +88,22 @@ def spread(found: Sequence[T], count: int) -> list[T]:
     return list(found[::step][:count]) if step > 1 else [found[i * len(found) // count] for i in range(count)]
 
 
-def split(files: Sequence[Path], held_out: int | None) -> tuple[list[Path], list[Path]]:
-    """(training, validation) files: `keep_out` photographs, `spread` by name, are kept out with all their tiles. Files
-    of one name in two folders are two photographs."""
-    tiles: dict[tuple[str, Path], list[Path]] = {}
-    for file in files:
-        tiles.setdefault((photograph(file), file.parent), []).append(file)
-    names = sorted(tiles)
-    kept = set(spread(names, keep_out(len(names), held_out)))
-    train = [f for f in files if (photograph(f), f.parent) not in kept]
-    return train, sorted(tiles[name][0] for name in kept)
+def split(
+    found: Sequence[T], photograph_of: Callable[[T], tuple[str, ...]], held_out: int | None
+) -> tuple[list[T], list[T]]:
+    """(training, validation): `keep_out` photographs, `spread` by name, are kept out with all their tiles, of which the
+    first validates. `photograph_of` names the photograph that one of `found` is a tile of."""
+    tiles: dict[tuple[str, ...], list[T]] = {}
+    for one in found:
+        tiles.setdefault(photograph_of(one), []).append(one)
+    kept = spread(sorted(tiles), keep_out(len(tiles), held_out))
+    return [one for one in found if photograph_of(one) not in kept], [tiles[name][0] for name in kept]
+
+
+def split_files(files: Sequence[Path], held_out: int | None) -> tuple[list[Path], list[Path]]:
+    """`split` of picture files, those held out sorted; files of one name in two folders are two photographs."""
+    train, kept = split(files, lambda file: (photograph(file.stem), str(file.parent)), held_out)
+    return train, sorted(kept)
 
 
 @dataclass(frozen=True)

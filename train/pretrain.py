@@ -40,7 +40,7 @@ from colora.train.photos import (
     pictures_sha256,
     read_rgb,
     require_usable,
-    split,
+    split_files,
     to_float,
     to_tensor,
 )
@@ -93,7 +93,7 @@ def pretrain(
     """
     spec = find_backbone(backbone) if isinstance(backbone, str) else backbone
     files = [f for folder in photos for f in picture_files(folder)]
-    train_files, kept_files = split(files, held_out)
+    train_files, kept_files = split_files(files, held_out)
     clean = [read_rgb(f) for f in train_files]
     kept = [read_rgb(f) for f in kept_files]
     told = f"{len(clean)} photographs to train on, {len(kept)} held out"

@@ -7,7 +7,7 @@ from zlib import crc32
 import numpy as np
 import pytest
 from colora.devices.errors import ImageError
-from colora.train.photos import photograph, read_rgb, split, spread
+from colora.train.photos import photograph, read_rgb, split_files, spread
 from PIL import Image
 
 
@@ -46,12 +46,12 @@ def test_a_picture_larger_than_opencv_takes_is_refused_by_name(tmp_path: Path) -
     ],
 )
 def test_tiles_are_told_from_what_cameras_write(name: str, photo: str) -> None:
-    assert photograph(Path(name)) == photo
+    assert photograph(Path(name).stem) == photo
 
 
 def test_held_out_photographs_leave_with_all_their_tiles_of_their_folder() -> None:
     files = [Path(f"{folder}/{name}_0000_{x:04}.png") for folder in "ab" for name in "pq" for x in (0, 512)]
-    train, kept = split(files, 1)
+    train, kept = split_files(files, 1)
     assert kept == [Path("a/p_0000_0000.png")]
     assert train == files[2:]
 
