@@ -41,7 +41,7 @@ class Photo:
 
 PHOTOS = {
     "motorcycle": Photo(
-        "motorcycle.jpg", 8, (230, 190, 144), "Motorcycle, Middlebury Stereo 2014, CC0 1.0; cut"
+        "motorcycle.jpg", 9, (230, 190, 144), "Motorcycle, Middlebury Stereo 2014, CC0 1.0; cut"
     ),
     "gates": Photo("gates.jpg", 9, (130, 150, 144), "Orange Hallway, Budgie Backgrounds, CC0 1.0; cut"),
 }
