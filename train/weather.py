@@ -73,7 +73,7 @@ def rain(image: Image, rng: Generator) -> tuple[Image, str]:
     strength = rng.uniform(0.7, 1.3) if downpour else rng.uniform(0.2, 1.3)
     streaks = np.zeros((height, width), np.float32)
     for _ in range(layers):
-        direction = int((wind + rng.normal(0, spread)) * DIRECTIONS / np.pi) % DIRECTIONS
+        direction = int((wind + rng.normal(0, spread)) // (np.pi / DIRECTIONS)) % DIRECTIONS
         if max(height, width) <= SHARED:
             layer, dense = kept_layer((SIDE, SIDE), direction, downpour, int(rng.integers(VARIANTS)))
             y, x = int(rng.integers(SIDE - height + 1)), int(rng.integers(SIDE - width + 1))
