@@ -13,7 +13,7 @@ from colora.train.fit import FitConfig
 from colora.train.nafnet import NAFNet
 from colora.train.patches import Stage
 from colora.train.photos import require_usable
-from colora.train.ranks import Allocation, rank_at, stored_numbers
+from colora.train.ranks import Allocation, rank_of, stored_numbers
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def budget_numbers(backbone: Checkpoint, config: AdaptConfig) -> int:
     if budget is None:
         budget = 0.07 if isinstance(backbone.module, NAFNet) else 0.11
     beta = config.beta or 0.0
-    least = min(stored_numbers(shapes, {name: rank_at(shape, beta)}) for name, shape in shapes.items())
+    least = min(stored_numbers(shapes, {name: rank_of(shape, beta)}) for name, shape in shapes.items())
     smallest = (golden + least) / size
     if not smallest <= budget <= 1:
         raise ColoraError(

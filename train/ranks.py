@@ -61,15 +61,13 @@ def has_rank(shape: Shape) -> bool:
 
 
 def rank_of(shape: Shape, delta: float) -> int:
-    """Rank that spends the share `delta` ∈ [0, 1] of a kernel's numbers, at least 1; 0 where dense costs no more."""
+    """Rank that spends the share `delta`, clipped to [0, 1], of a kernel's numbers, at least 1; 0, dense, where that
+    costs no more, and for parameters that are no kernel."""
+    if not has_rank(shape):
+        return 0
     d, k = shape[0], math.prod(shape[1:])
-    rank = max(1, round(delta * d * k / (d + k)))
+    rank = max(1, round(min(1.0, max(0.0, delta)) * d * k / (d + k)))
     return rank if rank * (d + k) < d * k else 0
-
-
-def rank_at(shape: Shape, share: float) -> int:
-    """`rank_of` any parameter at any share, which is clipped to [0, 1]: 0, dense, for the small ones."""
-    return rank_of(shape, min(1.0, max(0.0, share))) if has_rank(shape) else 0
 
 
 def stored_numbers(shapes: Mapping[str, Shape], ranks: Mapping[str, int]) -> int:
@@ -88,7 +86,7 @@ def affordable(
 
     Otherwise those that then contribute most per number stored, one after another, each that still fits.
     """
-    cost = {name: stored_numbers(shapes, {name: rank_at(shape, share)}) for name, shape in shapes.items()}
+    cost = {name: stored_numbers(shapes, {name: rank_of(shape, share)}) for name, shape in shapes.items()}
     if sum(cost.values()) <= budget:
         return dict(shapes)
     worth = {
@@ -143,7 +141,7 @@ def allocate(
 
     def at(alpha: float, beta: float) -> dict[str, int]:
         return {
-            name: rank_at(shape, beta + alpha * relative.get(name, 0.0)) for name, shape in shapes.items()
+            name: rank_of(shape, beta + alpha * relative.get(name, 0.0)) for name, shape in shapes.items()
         }
 
     def cost(alpha: float, beta: float) -> int:

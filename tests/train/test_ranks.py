@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 from colora.devices.errors import ColoraError
-from colora.train.ranks import allocate, has_rank, rank_at, rank_of, stored_numbers
+from colora.train.ranks import allocate, has_rank, rank_of, stored_numbers
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -83,14 +83,14 @@ def test_a_small_budget_leaves_out_what_contributes_least_per_number_stored(
     budget = int(share * TOTAL)
     found = allocate(SHAPES, contribution, budget, beta)
     assert found.stored == stored_numbers(SHAPES, found.ranks) <= budget
-    cost = {name: stored_numbers(SHAPES, {name: rank_at(SHAPES[name], beta)}) for name in SHAPES}
+    cost = {name: stored_numbers(SHAPES, {name: rank_of(SHAPES[name], beta)}) for name in SHAPES}
     worth = {name: contribution[name] * math.prod(SHAPES[name]) / cost[name] for name in SHAPES}
     for out in SHAPES.keys() - found.ranks.keys():  # would not fit beside those that are worth as much
         assert cost[out] + sum(cost[name] for name in found.ranks if worth[name] >= worth[out]) > budget
 
 
 def test_a_budget_just_large_enough_keeps_every_parameter_and_one_number_less_does_not() -> None:
-    least = stored_numbers(SHAPES, {name: rank_at(shape, 0.01) for name, shape in SHAPES.items()})
+    least = stored_numbers(SHAPES, {name: rank_of(shape, 0.01) for name, shape in SHAPES.items()})
     equal = dict.fromkeys(SHAPES, 1.0)
     assert allocate(SHAPES, equal, least).ranks.keys() == SHAPES.keys()
     assert len(allocate(SHAPES, equal, least - 1).ranks) == len(SHAPES) - 1
