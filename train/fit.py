@@ -122,8 +122,8 @@ def fit(
     says `config.keep`. Returns after how many steps that was.
 
     `folder` receives `state.safetensors` (written atomically every `save_every` steps) and `curve.jsonl`. If a state
-    is there, training goes on from it, and ends bit-equal to a run that was never stopped (fp32, same threads):
-    batches depend on the step alone. In a process group each process takes its share of every batch; the first one
+    is there, training goes on from it, and ends bit-equal to a run that was never stopped (fp32, one thread;
+    with two, two unbroken runs differed, too): batches depend on the step alone. In a process group each process takes its share of every batch; the first one
     reads and writes `folder`.
     `shared` are further settings, as JSON has them, that a run must share with the state from which it goes on.
     Raises CheckpointError where the state in `folder` comes from another configuration or model or another process
