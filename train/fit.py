@@ -123,8 +123,8 @@ def fit(
 
     `folder` receives `state.safetensors` (written atomically every `save_every` steps) and `curve.jsonl`. If a state
     is there, training goes on from it, and ends bit-equal to a run that was never stopped (fp32, one thread;
-    with two, two unbroken runs differed, too): batches depend on the step alone. In a process group each process takes its share of every batch; the first one
-    reads and writes `folder`.
+    with two, two unbroken runs differed, too): batches depend on the step alone. In a process group each process takes
+    its share of every batch; the first one reads and writes `folder`.
     `shared` are further settings, as JSON has them, that a run must share with the state from which it goes on.
     Raises CheckpointError where the state in `folder` comes from another configuration or model or another process
     trains there, UnknownName for a loss that is not in LOSSES, ColoraError for patience without validation, and
